@@ -1,0 +1,38 @@
+"""The command line: each command parses, calls the facade, prints. None contains a rule."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command line; every error ends in one line and its documented exit code."""
+    import click
+    from tracker.commands.cli import cli
+
+    from tracker.errors import TrackerError
+
+    try:
+        code = cli.main(prog_name="tracker", standalone_mode=False)
+        sys.stdout.flush()
+    except TrackerError as error:
+        code = _say(str(error), error.exit_code)
+    except click.UsageError as error:
+        help_at = f"; see: {error.ctx.command_path} --help" if error.ctx else ""
+        code = _say(error.format_message().rstrip(".") + help_at, 2)
+    except click.ClickException as error:
+        code = _say(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        code = _say("interrupted; what was recorded is safe", 130)
+    except BrokenPipeError:
+        # The reader went away (`| head`): nothing to tell, and nowhere to tell it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(message: str, code: int) -> int:
+    line = " ".join(message.split())
+    sys.stderr.write(f"tracker: {line}\n")
+    return code

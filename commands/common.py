@@ -1,0 +1,189 @@
+"""What commands share: options, opening the ledger, stopping politely, output."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tracker.errors import UsageError
+from tracker.tables import parse_duration
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tracker.model import ProcessingJob
+    from tracker.poller import Poller
+    from tracker.tracker import Tracker
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Settings:
+    """Which configuration and which database; given before the command, after it, or by the
+    environment."""
+
+    def __init__(self, config_path: str | None, db: str | None, verbose: int) -> None:
+        self.config_path = config_path
+        self.db = db
+        self.verbose = verbose
+        self.quiet = False
+
+    @contextmanager
+    def open(self) -> Iterator[Tracker]:
+        """The tracker that the settings name, for the time of a command."""
+        from tracker import config
+        from tracker.logs import set_up
+        from tracker.tracker import Tracker
+
+        found = config.load(self.config_path)
+        set_up(found, verbose=self.verbose, quiet=self.quiet)
+        with Tracker(found, database=self.db or os.environ.get("TRACKER_DB")) as tracker:
+            yield tracker
+
+    def ledger(self) -> tuple[Path, str]:
+        """The database's path, and the zone that an older one's times are in; nothing is opened."""
+        from tracker import config
+        from tracker.maintenance import ledger_path
+
+        found = config.load(self.config_path)
+        named = self.db or os.environ.get("TRACKER_DB") or found.database
+        return ledger_path(named), found.legacy_zone
+
+
+class Duration(click.ParamType[float]):
+    """``20s``, ``5m``, ``1h30m``, ``7d``, or a number of seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds; click's usage error when it is no duration."""
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_duration(value)
+        except (UsageError, ValueError) as error:
+            self.fail(str(error), param, ctx)
+
+
+DURATION = Duration()
+
+
+def common(function: Function) -> Function:
+    """Give a command ``--config`` and ``--db``, and its `Settings` as first argument."""
+
+    def keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+        def callback(ctx: click.Context, _: click.Parameter, value: Any) -> None:
+            if value is not None:
+                setattr(ctx.obj, name, value)
+
+        return callback
+
+    options = [
+        click.option("--config", metavar="FILE", expose_value=False, callback=keep("config_path"),
+                     help="The tracker.toml to use."),
+        click.option("--db", metavar="FILE", expose_value=False, callback=keep("db"),
+                     help="The database to use."),
+    ]  # fmt: skip
+    wrapped = click.pass_obj(function)
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[return-value]  # click's own wrapper keeps the call's shape
+
+
+def json_option(function: Function) -> Function:
+    """Give a command ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(
+        function
+    )
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def job_json(job: ProcessingJob) -> dict[str, Any]:
+    """A job as every ``--json`` shows it."""
+    from dataclasses import asdict
+
+    return asdict(job)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table on a terminal; tab-separated lines with a heading in a pipe."""
+    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        for line in (columns, *texts):
+            click.echo("\t".join(" ".join(cell.split()) for cell in line))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="ellipsis", no_wrap=True)
+    for line in texts:
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in line))
+    Console().print(table)
+
+
+STYLES = {
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "processing": "cyan",
+    "retrieving": "cyan",
+    "pending": "blue",
+}
+
+
+class Stop:
+    """Which signal asked a poller to stop."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    @property
+    def exit_code(self) -> int:
+        """130 after Ctrl-C; a SIGTERM is an ordinary end."""
+        return 130 if self.signal == signal.SIGINT else 0
+
+
+@contextmanager
+def stoppable() -> Iterator[tuple[Stop, Callable[[Poller], None]]]:
+    """Have SIGTERM and Ctrl-C stop the poller that is handed over: it finishes what is in flight,
+    writes it, and releases the rest. A second Ctrl-C does not wait."""
+    stop = Stop()
+    pollers: list[Poller] = []
+
+    def handle(number: int, _: object) -> None:
+        if stop.signal and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.signal = number
+        for poller in pollers:
+            poller.stop()
+
+    before = {one: signal.signal(one, handle) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop, pollers.append
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def print_acted(job: ProcessingJob, as_json: bool) -> None:
+    """What became of a job that a person acted on."""
+    if as_json:
+        print_json(job_json(job))
+    else:
+        click.echo(f"{job.short_id} is {job.status}")

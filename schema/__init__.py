@@ -1,0 +1,37 @@
+"""The one place that knows tables: their definition, their migrations, and every statement."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+
+@cache
+def script(dialect: str, name: str) -> str:
+    """The text of ``<dialect>/<name>.sql``."""
+    return files(__package__).joinpath(dialect, f"{name}.sql").read_text("utf-8")
+
+
+@cache
+def queries(dialect: str) -> dict[str, str]:
+    """Every named statement of a dialect: each follows a line ``-- name: <name>``."""
+    found: dict[str, str] = {}
+    for block in script(dialect, "queries").split("\n-- name: ")[1:]:
+        name, _, sql = block.partition("\n")
+        found[name.strip()] = sql.strip().rstrip(";")
+    return found
+
+
+def statements(text: str) -> list[str]:
+    """The single statements of an SQL script; a trigger's body stays in one piece."""
+    from sqlite3 import complete_statement
+
+    found, current = [], ""
+    for line in text.splitlines(keepends=True):
+        if not current and (not line.strip() or line.lstrip().startswith("--")):
+            continue
+        current += line
+        if complete_statement(current):
+            found.append(current.strip())
+            current = ""
+    return found

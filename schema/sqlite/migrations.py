@@ -1,0 +1,37 @@
+"""The steps from an empty or older database to the present one, in order.
+
+A step's name, once released, never changes. Each runs inside one write transaction, together with
+the record of it, on a plain `sqlite3.Connection`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from tracker.schema import script, statements
+
+USER_VERSION = 3
+"""``PRAGMA user_version`` of this layout. 1 and 2 are the layouts before the ledger."""
+
+Step = Callable[[sqlite3.Connection, dict[str, Any]], None]
+
+
+def m0001_ledger(connection: sqlite3.Connection, context: dict[str, Any]) -> None:
+    """Create the ledger; a ``processing_jobs`` from before it is taken along with its rows."""
+    from tracker.schema.sqlite import legacy
+
+    old = legacy.layout(connection)
+    if old:
+        legacy.step_aside(connection)
+    for statement in statements(script("sqlite", "tables")):
+        connection.execute(statement)
+    for key in ("ledger_id", "min_program", "last_now"):
+        connection.execute("INSERT INTO meta (key, value) VALUES (?, ?)", (key, context[key]))
+    if old:
+        context["rows"] = legacy.take_along(connection, context)
+    connection.execute(f"PRAGMA user_version = {USER_VERSION}")
+
+
+STEPS: list[tuple[str, Step]] = [("0001_ledger", m0001_ledger)]

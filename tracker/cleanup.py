@@ -1,0 +1,73 @@
+"""Cleaning up finished jobs, with a receipt."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tracker.errors import UsageError
+from tracker.model import FINISHED
+from tracker.spool import Folder
+from tracker.store import Store
+
+log = logging.getLogger("tracker.cleanup")
+
+BATCH = 500
+
+
+@dataclass(slots=True)
+class Receipt:
+    """What a cleanup did, or would do; ``failed`` counts files whose removal stays owed."""
+
+    rows_deleted: int = 0
+    files_removed: int = 0
+    bytes_freed: int = 0
+    failed: int = 0
+    dry_run: bool = False
+
+
+def clean_up(
+    store: Store,
+    folder: Folder,
+    older_than: float,
+    statuses: Sequence[str],
+    *,
+    dry_run: bool = False,
+) -> Receipt:
+    """Delete finished jobs in small batches, then remove the files that they kept here.
+
+    A file that cannot be removed stays owed: the next cleanup tries again.
+    """
+    for status in statuses:
+        if status not in FINISHED:
+            raise UsageError(f"status '{status}' is none of {', '.join(FINISHED)}")
+    before = store.now() - older_than
+    receipt = Receipt(dry_run=dry_run)
+    if dry_run:
+        receipt.rows_deleted = len(store.cleanable(before, statuses, limit=2**31))
+        return receipt
+    while count := store.clean_up(before, statuses, limit=BATCH):
+        receipt.rows_deleted += count
+    while store.prune_events():
+        pass
+    _remove_files(store, folder, receipt)
+    return receipt
+
+
+def _remove_files(store: Store, folder: Folder, receipt: Receipt) -> None:
+    after = 0
+    while owed := store.files_to_remove(after=after, limit=BATCH):
+        gone = []
+        for object_id, path, size in owed:
+            try:
+                folder.remove(path)
+            except OSError as error:
+                log.error("%s cannot be removed: %s", path, error)
+                receipt.failed += 1
+            else:
+                gone.append(object_id)
+                receipt.files_removed += 1
+                receipt.bytes_freed += size
+        store.forget_objects(gone)
+        after = owed[-1][0]

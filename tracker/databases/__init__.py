@@ -1,0 +1,1 @@
+"""How a ledger is reached: connect, transaction, execute, wait for a change."""

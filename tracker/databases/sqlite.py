@@ -1,0 +1,190 @@
+"""A ledger in one SQLite file.
+
+`sqlite3` alone serves the running poller; sqlite-utils, which costs 70 ms to import, carries the
+migrations (`tracker.databases.migrate`) and is there for whoever opens the file.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tracker.errors import DatabaseBusy, DatabaseError
+
+BUSY_SECONDS = 10.0
+"""How long a statement waits for another process's write transaction."""
+
+Parameters = Mapping[str, Any] | Sequence[Any]
+
+_HINTS = {
+    sqlite3.SQLITE_BUSY: ("is locked by another process", "try again, or find who holds it"),
+    sqlite3.SQLITE_LOCKED: ("is locked by another process", "try again, or find who holds it"),
+    sqlite3.SQLITE_READONLY: ("is read-only", "give yourself write permission to file and folder"),
+    sqlite3.SQLITE_FULL: ("cannot grow: the disk is full", "free some space and try again"),
+    sqlite3.SQLITE_CORRUPT: ("is damaged", "restore a backup made by 'tracker db backup'"),
+    sqlite3.SQLITE_NOTADB: ("is not an SQLite database", "name another file with --db"),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "check that the folder exists and is yours"),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written", "check the disk"),
+    sqlite3.SQLITE_PERM: ("cannot be opened", "check its permissions"),
+}
+
+
+class Database:
+    """One connection to one file; safe to use from several threads, one at a time.
+
+    Every method raises `tracker.errors.DatabaseError` for what the file or the disk does.
+    """
+
+    dialect = "sqlite"
+
+    def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._commits = 0
+        self._connection = _connect(path, busy_seconds)
+
+    @property
+    def name(self) -> str:
+        """What the database is called in messages."""
+        return str(self.path)
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection itself, for migrations."""
+        return self._connection
+
+    def read(self, sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
+        """All rows of a statement that writes nothing."""
+        with self._lock, self._told():
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def read_dicts(self, sql: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
+        """The same, each row as a dict by column."""
+        with self._lock, self._told():
+            cursor = self._connection.execute(sql, parameters)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    @contextmanager
+    def transaction(self) -> Iterator[Database]:
+        """A write transaction: all of it is committed, or none. One inside another joins it."""
+        with self._lock:
+            if self._connection.in_transaction:
+                yield self
+                return
+            # IMMEDIATE: a deferred transaction that reads and then writes beside another writer
+            # fails at once with SQLITE_BUSY_SNAPSHOT, whatever the busy timeout.
+            with self._told():
+                self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self
+                with self._told():
+                    self._connection.execute("COMMIT")
+                self._commits += 1
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def write(self, sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
+        """Run one writing statement in the current transaction; its RETURNING rows."""
+        with self._lock, self._told():
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def insert(self, sql: str, parameters: Parameters = ()) -> int:
+        """Run one INSERT in the current transaction; the new row's id."""
+        with self._lock, self._told():
+            return self._connection.execute(sql, parameters).lastrowid or 0
+
+    def write_many(self, sql: str, rows: Iterable[Parameters]) -> int:
+        """Run one writing statement for each of `rows`; how many rows it changed."""
+        with self._lock, self._told():
+            return self._connection.executemany(sql, rows).rowcount
+
+    def change_count(self) -> int:
+        """A number that differs after something was committed, by whomever."""
+        # data_version moves only with the commits of others.
+        return int(self.read("PRAGMA data_version")[0][0]) + self._commits
+
+    def backup(self, target: Path) -> None:
+        """Copy the database, as it is at one moment, to a new file that only its owner can read.
+
+        Raises DatabaseError also when `target` exists.
+        """
+        partial = target.with_name(target.name + ".partial")
+        if target.exists():
+            raise DatabaseError(f"{target} exists already", "name a new file")
+        with told_of(target):
+            partial.unlink(missing_ok=True)
+            create_private(partial)
+            copy = sqlite3.connect(partial)
+            try:
+                with self._lock:
+                    self._connection.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")
+            finally:
+                copy.close()
+            partial.replace(target)
+
+    def close(self) -> None:
+        """Close the connection. The Database cannot be used afterwards."""
+        with self._lock:
+            self._connection.close()
+
+    def _told(self) -> Told:
+        return told_of(self.path)
+
+
+def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    if path.is_dir():
+        raise DatabaseError(f"database {path} is a directory", "name a file with --db")
+    with told_of(path):
+        connection = sqlite3.connect(
+            path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def create_private(path: Path) -> None:
+    """Create an empty file for its owner alone, unless there is one. SQLite gives its own files
+    beside it (-wal, -shm) the same permissions."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    os.close(descriptor)
+
+
+class Told:
+    """Turns what SQLite and the file system raise into one line that says what to do."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, sqlite3.IntegrityError):
+            return  # A broken constraint is the caller's to understand.
+        if isinstance(error, sqlite3.Error):
+            code = getattr(error, "sqlite_errorcode", None)
+            what, hint = _HINTS.get((code or 0) & 0xFF, (f"failed: {error}", ""))
+            busy = (code or 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            told = DatabaseBusy if busy else DatabaseError
+            raise told(f"database {self._path} {what}", hint) from error
+        if isinstance(error, OSError):
+            raise DatabaseError(f"database {self._path}: {error.strerror or error}") from error
+
+
+def told_of(path: Path) -> Told:
+    """Errors inside the block are told as being about `path`."""
+    return Told(path)

@@ -1,0 +1,55 @@
+"""The seam between the loop and each kind of due work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
+
+from tracker.model import Failure, Job, Operation
+from tracker.outcomes import Outcome
+from tracker.transports.base import Call, Reply
+
+Item = TypeVar("Item", Job, Operation, contravariant=True)
+
+
+class Executed(NamedTuple):
+    """What came of one call: the outcome to settle, and the failure, if it was one."""
+
+    outcome: Outcome
+    failure: Failure | None
+
+
+class Executor(Protocol[Item]):
+    """One kind of due work for one service. It never touches the store."""
+
+    def prepare(self, item: Item) -> Call | Outcome:
+        """The call to make; or, where none is needed any more, the outcome at once.
+
+        Raises `tracker.errors.TrackerError` when the call cannot be built.
+        """
+
+    def settle(self, item: Item, reply: Reply) -> Executed:
+        """What the reply means. A call that could not be built arrives as a reply with
+        `tracker.model.Fault.INVALID` that was not sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One service and account as the loop sees it.
+
+    ``distance`` is the least number of seconds between two calls (None: no limit);
+    ``concurrency`` bounds calls in flight; ``timeout`` is the longest call's, in seconds.
+    ``polls`` serves its jobs, ``operations`` each kind of operation. Kinds in ``unrepeatable``
+    are put on record as sent before they are.
+    """
+
+    name: str
+    account: str
+    distance: float | None
+    concurrency: int
+    timeout: float
+    transport: str
+    polls: Executor[Job] | None
+    operations: Mapping[str, Executor[Operation]]
+    unrepeatable: frozenset[str] = frozenset()

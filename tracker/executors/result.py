@@ -1,0 +1,73 @@
+"""Bringing a result home: fetch it, keep it, and only then call the job completed (P7)."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from tracker import lifecycle
+from tracker.executors.base import Executed
+from tracker.ids import new_id
+from tracker.lifecycle import Rules
+from tracker.model import Content, Failure, Fault, Operation, Status
+from tracker.outcomes import Attempted
+from tracker.services import Service
+from tracker.transports.base import Call, Reply
+
+log = logging.getLogger("tracker.result")
+
+ROW_BYTES = 64 * 1024
+"""Up to this size a result is kept in its row, where every SQL tool sees it; a larger one is kept
+as a file."""
+
+
+class FetchResult:
+    """One call for one result, streamed into the tracker's folder."""
+
+    def __init__(self, service: Service, rules: Rules, folder: Path) -> None:
+        self._service = service
+        self._rules = rules
+        self._folder = folder
+
+    def prepare(self, item: Operation) -> Call | Attempted:
+        """The call; nothing for a job that somebody ended meanwhile. Raises UsageError."""
+        if item.job.status != Status.RETRIEVING:
+            return Attempted(item, None)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The name is the claim's own: a poller that was thought dead writes beside, not into it.
+        return self._service.build_result(
+            item.job, self._folder / f"{item.job.local_id}.{item.lease}.part"
+        )
+
+    def settle(self, item: Operation, reply: Reply) -> Executed:
+        """The kept result, or when to try again."""
+        result = self._service.read_result(item.job, reply)
+        if isinstance(result, Content):
+            result.id = result.id or new_id()
+            if reply.path is not None:
+                result = self._keep(item, result, reply.path)
+        failure = result if isinstance(result, Failure) else None
+        if failure is not None and reply.path is not None:
+            reply.path.unlink(missing_ok=True)
+        return Executed(lifecycle.after_fetch(item, result, self._rules), failure)
+
+    def _keep(self, item: Operation, content: Content, path: Path) -> Content | Failure:
+        try:
+            if content.size <= ROW_BYTES:
+                content.body, content.path = path.read_bytes(), None
+                path.unlink()
+            else:
+                kept = self._folder / f"{item.job.local_id}{_suffix(content.media_type)}"
+                path.replace(kept)
+                content.body, content.path = None, str(kept)
+        except OSError as error:
+            log.error("job %s: its result cannot be kept: %s", item.job.local_id, error)
+            return Failure(Fault.INVALID, f"the result cannot be kept: {error.strerror}")
+        return content
+
+
+def _suffix(media_type: str) -> str:
+    import mimetypes
+
+    plain = media_type.partition(";")[0].strip().lower()
+    return mimetypes.guess_extension(plain) or ".bin"

@@ -1,0 +1,20 @@
+"""What changes. Pure: (job, what came back, rules) in, one outcome out; the store writes it.
+
+The store adds its own now to every delay, and applies an outcome only under its fence.
+"""
+
+from tracker.lifecycle.jobs import after_poll, by_hand, document_of, finish, reopened
+from tracker.lifecycle.operations import after_create, after_fetch, after_notify
+from tracker.lifecycle.rules import Rules
+
+__all__ = [
+    "Rules",
+    "after_create",
+    "after_fetch",
+    "after_notify",
+    "after_poll",
+    "by_hand",
+    "document_of",
+    "finish",
+    "reopened",
+]

@@ -1,0 +1,302 @@
+"""What a reply, or a person, changes about a job."""
+
+from __future__ import annotations
+
+import random
+
+from tracker import schedule
+from tracker.lifecycle.rules import Rules
+from tracker.model import (
+    FINISHED,
+    Content,
+    Event,
+    Failure,
+    Fault,
+    Job,
+    Json,
+    Kind,
+    NewOperation,
+    Reading,
+    Reason,
+    State,
+    Status,
+)
+from tracker.outcomes import Running, Transition
+from tracker.schedule import PollPolicy, Random
+
+PROGRESS_EVENT_SECONDS = 10.0
+UNREPEATED_BUT_SAFE = frozenset({425, 503})
+"""HTTP codes by which a service says that it did not begin to handle the request."""
+
+PROCESSING_FAILED = "Processing failed"
+PROCESSING_TIMEOUT = "Processing timeout"
+
+
+def document_of(job: Job) -> str:
+    """What a person calls the job: its document, else its file, else its short id."""
+    return str(job.document_id or (job.input or {}).get("name") or job.local_id[-8:])
+
+
+def finish(
+    job: Job,
+    status: Status,
+    rules: Rules,
+    *,
+    from_status: Status,
+    reason: Reason | None = None,
+    error: str | None = None,
+    content_id: str | None = None,
+) -> Transition:
+    """A transition into a terminal status, with its events and notifications (P7, P8)."""
+    data: dict[str, Json] = {"status": status, "document": document_of(job)}
+    events = [Event("job:status-changed", {"from": from_status, "to": status})]
+    if status is Status.FAILED:
+        events.append(Event("job:error-details", {"reason": reason, "message": error}))
+        data |= {"reason": reason, "error": error}
+    if content_id:
+        data["result_content_id"] = content_id
+    text = _announcement(job, status, reason, error)
+    events.append(Event("job:finalized", {**data, "notification": text}))
+    told = {**data, "local_id": job.local_id, "service": job.service, "message": text}
+    return Transition(
+        job.id,
+        (from_status,),
+        status,
+        reason=reason,
+        error=error,
+        content_id=content_id,
+        events=events,
+        operations=[
+            NewOperation(Kind.NOTIFY, sink, payload=told, priority="high") for sink in rules.sinks
+        ],
+    )
+
+
+def _announcement(job: Job, status: Status, reason: Reason | None, error: str | None) -> str:
+    document = document_of(job)
+    if status is Status.COMPLETED:
+        return f"Results ready: {document}"
+    if status is Status.CANCELLED:
+        return f"Cancelled: {document}"
+    if reason is Reason.TIMEOUT:
+        return f"{PROCESSING_TIMEOUT}: {document}, please try again"
+    return f"{document}: {error}"
+
+
+def after_poll(
+    job: Job,
+    result: Reading | Failure,
+    rules: Rules,
+    *,
+    duration: float | None = None,
+    http_status: int | None = None,
+    rnd: Random = random.random,
+) -> Running | Transition:
+    """What one status call means for its job."""
+    if isinstance(result, Reading) and result.state in ENDINGS:
+        outcome: Running | Transition = ended(job, result, rules, Status.PROCESSING)
+    else:
+        outcome = _went_on(job, result, rules, rnd)
+    if isinstance(outcome, Transition):
+        outcome.lease = job.lease
+        outcome.polled = True
+    outcome.duration = duration
+    outcome.http_status = http_status
+    return outcome
+
+
+ENDINGS = frozenset({State.COMPLETED, State.FAILED, State.TIMEOUT, State.CANCELLED})
+
+
+def ended(job: Job, reading: Reading, rules: Rules, from_status: Status) -> Transition:
+    if reading.state is State.COMPLETED:
+        transition = _completed(job, reading, rules, from_status)
+    elif reading.state is State.CANCELLED:
+        transition = finish(
+            job, Status.CANCELLED, rules, from_status=from_status, error=reading.error
+        )
+    elif reading.state is State.TIMEOUT:
+        transition = finish(
+            job,
+            Status.FAILED,
+            rules,
+            from_status=from_status,
+            reason=Reason.TIMEOUT,
+            error=PROCESSING_TIMEOUT,
+        )
+        transition.last_error = reading.error
+    else:
+        transition = finish(
+            job,
+            Status.FAILED,
+            rules,
+            from_status=from_status,
+            reason=Reason.SERVICE,
+            error=reading.error or PROCESSING_FAILED,
+        )
+    read_into(transition, job, reading)
+    return transition
+
+
+def _completed(job: Job, reading: Reading, rules: Rules, from_status: Status) -> Transition:
+    if rules.fetches:
+        fetch = NewOperation(Kind.FETCH_RESULT, job.service, job.account, priority="high")
+        return Transition(
+            job.id,
+            (from_status,),
+            Status.RETRIEVING,
+            events=[Event("job:status-changed", {"from": from_status, "to": Status.RETRIEVING})],
+            operations=[fetch],
+        )
+    content = inline_content(reading)
+    transition = finish(
+        job,
+        Status.COMPLETED,
+        rules,
+        from_status=from_status,
+        content_id=content.id if content else reading.content_id,
+    )
+    transition.progress = 1.0
+    transition.content = content
+    return transition
+
+
+def inline_content(reading: Reading) -> Content | None:
+    """The result that came with the reply, as it will be kept; None when there was none."""
+    if reading.result is None:
+        return None
+    import hashlib
+    import json
+
+    from tracker.ids import new_id
+
+    plain = isinstance(reading.result, str)
+    body = (reading.result if plain else json.dumps(reading.result, ensure_ascii=False)).encode()
+    return Content(
+        id=reading.content_id or new_id(),
+        media_type="text/plain; charset=utf-8" if plain else "application/json",
+        size=len(body),
+        sha256=hashlib.sha256(body).hexdigest(),
+        body=body,
+    )
+
+
+def read_into(transition: Transition, job: Job, reading: Reading) -> None:
+    if reading.progress is not None and transition.progress is None:
+        transition.progress = reading.progress
+    transition.remote_state = reading.word
+    transition.remote_version = reading.remote_version
+    if reading.captured:
+        transition.vars = {**job.vars, **reading.captured}
+
+
+def _went_on(
+    job: Job, result: Reading | Failure, rules: Rules, rnd: Random
+) -> Running | Transition:
+    policy = rules.poll
+    unknown = isinstance(result, Reading) and result.state is State.UNKNOWN_JOB
+    if unknown and job.unknown_for is not None and job.unknown_for >= policy.lost_after:
+        error = f"The service has not known this job for {policy.lost_after:g} s"
+        return _failed(job, rules, Reason.LOST, error)
+    if policy.give_up_after is not None and job.age >= policy.give_up_after:
+        last = result.message if isinstance(result, Failure) else f"last state {result.word!r}"
+        error = f"Not finished after {policy.give_up_after:g} s ({last})"
+        return _failed(job, rules, Reason.GAVE_UP, error)
+    if isinstance(result, Failure):
+        return _poll_failed(job, result, policy, rnd)
+    if unknown:
+        failures = job.retry_count + 1
+        return Running(
+            job,
+            schedule.after_failure(policy, failures, rnd=rnd),
+            retry_count=failures,
+            error="the service does not know this job",
+            unknown=True,
+        )
+    return _progressed(job, result, policy)
+
+
+def _failed(job: Job, rules: Rules, reason: Reason, error: str) -> Transition:
+    return finish(
+        job, Status.FAILED, rules, from_status=Status.PROCESSING, reason=reason, error=error
+    )
+
+
+def _poll_failed(job: Job, failure: Failure, policy: PollPolicy, rnd: Random) -> Running:
+    # A 429 or a 401 is the service's matter: its pause decides when the next call goes out, and
+    # this job merely keeps the distance that any poll keeps.
+    excused = failure.fault in (Fault.THROTTLED, Fault.UNAUTHORISED)
+    failures = job.retry_count + (0 if excused else 1)
+    delay = schedule.after_failure(
+        policy, 1 if excused else failures, retry_after=failure.retry_after, rnd=rnd
+    )
+    return Running(job, delay, retry_count=failures, error=failure.message)
+
+
+def _progressed(job: Job, reading: Reading, policy: PollPolicy) -> Running:
+    estimate = job.estimated_seconds
+    if reading.estimated_seconds is not None:
+        estimate = job.age + reading.estimated_seconds
+    running = Running(job, schedule.after_reading(policy, job.age, estimate))
+    if reading.state is State.UNKNOWN_WORD and reading.word is not None:
+        running.error = f"the state {reading.word!r} is not in the service's definition"
+    if reading.word is not None and reading.word != job.remote_state:
+        running.remote_state = reading.word
+        running.events.append(Event("job:metadata-updated", {"remote_state": reading.word}))
+    if reading.progress is not None and reading.progress != job.progress:
+        running.progress = reading.progress
+        age = job.progress_event_age
+        if age is None or age >= PROGRESS_EVENT_SECONDS:
+            running.progress_event = True
+            running.events.append(Event("job:stream-progress", {"progress": reading.progress}))
+    if reading.estimated_seconds is not None and _differs(estimate, job.estimated_seconds):
+        running.estimated_seconds = estimate
+    if any(job.vars.get(key) != value for key, value in reading.captured.items()):
+        running.vars = {**job.vars, **reading.captured}
+    running.remote_version = reading.remote_version
+    running.changed = (
+        running.remote_state is not None
+        or running.progress is not None
+        or running.estimated_seconds is not None
+        or running.vars is not None
+        or running.remote_version is not None
+    )
+    return running
+
+
+def _differs(estimate: float | None, before: float | None) -> bool:
+    return estimate is not None and (before is None or abs(estimate - before) >= 1.0)
+
+
+def by_hand(job: Job, status: Status, rules: Rules, *, error: str | None = None) -> Transition:
+    """A person completes or fails a job (P15): any claim that is out there becomes void."""
+    failed = status is Status.FAILED
+    transition = finish(
+        job,
+        status,
+        rules,
+        from_status=Status(job.status),
+        reason=Reason.PERSON if failed else None,
+        error=(error or PROCESSING_FAILED) if failed else None,
+    )
+    for event in transition.events:
+        event.data["by"] = "person"
+    transition.raise_lease = True
+    return transition
+
+
+def reopened(job: Job) -> Transition:
+    """A person brings a finished job back: processing, due now, completion cleared (P15)."""
+    return Transition(
+        job.id,
+        FINISHED,
+        Status.PROCESSING,
+        raise_lease=True,
+        next_delay=0.0,
+        events=[
+            Event(
+                "job:status-changed",
+                {"from": job.status, "to": Status.PROCESSING, "by": "person"},
+            )
+        ],
+    )

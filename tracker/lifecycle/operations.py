@@ -1,0 +1,185 @@
+"""What one attempt of an operation changes."""
+
+from __future__ import annotations
+
+import random
+
+from tracker import schedule
+from tracker.lifecycle.jobs import ENDINGS, ended, finish, read_into
+from tracker.lifecycle.rules import Rules
+from tracker.model import (
+    SERVICE_FAULTS,
+    Content,
+    Event,
+    Failure,
+    Fault,
+    Operation,
+    OperationState,
+    Reading,
+    Reason,
+    Status,
+)
+from tracker.outcomes import Attempted, Transition
+from tracker.schedule import Random, RetryPolicy
+
+UNREPEATED_BUT_SAFE = frozenset({425, 503})
+"""HTTP codes by which a service says that it did not begin to handle the request."""
+
+RESULT_FAILED = "Failed to retrieve result"
+
+
+def after_create(
+    operation: Operation,
+    result: Reading | Failure,
+    rules: Rules,
+    *,
+    server_key: str | None = None,
+    rnd: Random = random.random,
+) -> Attempted:
+    """What one create call means: accepted, tried again, in doubt, or refused."""
+    if isinstance(result, Failure):
+        return _create_failed(operation, result, rules, rnd)
+    job = operation.job
+    if result.state in ENDINGS:
+        transition = ended(job, result, rules, Status.PENDING)
+    else:
+        transition = Transition(
+            job.id,
+            (Status.PENDING,),
+            Status.PROCESSING,
+            next_delay=schedule.first_poll(rules.poll, result.estimated_seconds),
+            events=[Event("job:status-changed", {"from": Status.PENDING, "to": Status.PROCESSING})],
+        )
+        read_into(transition, job, result)
+    transition.accepted = True
+    transition.server_id = result.server_id
+    transition.server_key = server_key
+    transition.estimated_seconds = result.estimated_seconds
+    transition.give_up_after = rules.poll.give_up_after
+    return Attempted(operation, None, transition=transition)
+
+
+def _create_failed(operation: Operation, failure: Failure, rules: Rules, rnd: Random) -> Attempted:
+    if failure.fault in SERVICE_FAULTS and (
+        not failure.sent or failure.fault is not Fault.UNREACHABLE
+    ):
+        return _unburnt(operation, failure)
+    if failure.fault in (Fault.REFUSED, Fault.REDIRECT, Fault.INVALID) and (
+        failure.http_status or not failure.sent
+    ):
+        return _given_up(operation, failure)
+    began = failure.sent and failure.http_status not in UNREPEATED_BUT_SAFE
+    if began and not rules.repeatable:
+        return Attempted(
+            operation,
+            OperationState.IN_DOUBT,
+            error=failure.message,
+            http_status=failure.http_status,
+            events=[
+                Event(
+                    "job:error-details",
+                    {
+                        "operation": operation.kind,
+                        "in_doubt": True,
+                        "message": failure.message,
+                    },
+                )
+            ],
+        )
+    return _again(operation, failure, rules.retry, rnd)
+
+
+def _unburnt(operation: Operation, failure: Failure) -> Attempted:
+    return Attempted(
+        operation,
+        OperationState.PENDING,
+        burnt=False,
+        error=failure.message,
+        http_status=failure.http_status,
+    )
+
+
+def _given_up(operation: Operation, failure: Failure) -> Attempted:
+    return Attempted(
+        operation,
+        OperationState.DEAD,
+        error=failure.message,
+        http_status=failure.http_status,
+        events=[
+            Event(
+                "job:error-details",
+                {"operation": operation.kind, "gave_up": True, "message": failure.message},
+            )
+        ],
+    )
+
+
+def _again(operation: Operation, failure: Failure, policy: RetryPolicy, rnd: Random) -> Attempted:
+    delay = schedule.after_attempt(
+        policy, operation.attempts + 1, retry_after=failure.retry_after, rnd=rnd
+    )
+    if delay is None:
+        return _given_up(operation, failure)
+    return Attempted(
+        operation,
+        OperationState.PENDING,
+        delay=delay,
+        error=failure.message,
+        http_status=failure.http_status,
+    )
+
+
+def after_fetch(
+    operation: Operation,
+    result: Content | Failure,
+    rules: Rules,
+    *,
+    rnd: Random = random.random,
+) -> Attempted:
+    """What one attempt to bring a result home means. Reading it again is always safe, so every
+    failure is retried; after the last one the job fails (P7)."""
+    job = operation.job
+    if isinstance(result, Content):
+        done = finish(
+            job,
+            Status.COMPLETED,
+            rules,
+            from_status=Status.RETRIEVING,
+            content_id=result.id,
+        )
+        done.progress = 1.0
+        done.content = result
+        return Attempted(operation, None, transition=done)
+    if result.fault in SERVICE_FAULTS:
+        return _unburnt(operation, result)
+    attempted = _again(operation, result, rules.result_retry, rnd)
+    if attempted.state is OperationState.DEAD:
+        gone = result.http_status in (404, 410)
+        attempted.transition = finish(
+            job,
+            Status.FAILED,
+            rules,
+            from_status=Status.RETRIEVING,
+            reason=Reason.EXPIRED if gone else Reason.RESULT,
+            error=RESULT_FAILED,
+        )
+        attempted.transition.last_error = result.message
+        # The job's end is on record with its reason; `reopen` starts over with a new operation.
+        attempted.state = None
+        attempted.events = []
+    return attempted
+
+
+def after_notify(
+    operation: Operation,
+    result: Failure | None,
+    policy: RetryPolicy,
+    *,
+    rnd: Random = random.random,
+) -> Attempted:
+    """What one attempt to tell somebody means."""
+    if result is None:
+        return Attempted(operation, None)
+    if result.fault in SERVICE_FAULTS:
+        return _unburnt(operation, result)
+    return _again(operation, result, policy, rnd)

@@ -1,0 +1,100 @@
+"""What can come of a claim: made by `tracker.lifecycle`, written by the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tracker.model import (
+    Content,
+    Event,
+    Job,
+    Json,
+    NewOperation,
+    Operation,
+    OperationState,
+    Reason,
+    Status,
+)
+
+
+@dataclass(slots=True)
+class Running:
+    """Lane one: the job goes on. ``changed`` asks for the visible fields to be written too."""
+
+    job: Job
+    delay: float
+    retry_count: int = 0
+    error: str | None = None
+    http_status: int | None = None
+    duration: float | None = None
+    unknown: bool = False
+    changed: bool = False
+    progress: float | None = None
+    progress_event: bool = False
+    remote_state: str | None = None
+    remote_version: str | None = None
+    estimated_seconds: float | None = None
+    vars: dict[str, Json] | None = None
+    events: list[Event] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Transition:
+    """Lane two: the job's status changes, with everything that this causes.
+
+    Applied only while the job is in one of ``from_statuses`` and, where ``lease`` is given, still
+    has that lease number. ``raise_lease`` voids a claim that is out there (a person's act).
+    """
+
+    job_id: int
+    from_statuses: tuple[Status, ...]
+    status: Status
+    lease: int | None = None
+    raise_lease: bool = False
+    reason: Reason | None = None
+    error: str | None = None
+    progress: float | None = None
+    remote_state: str | None = None
+    remote_version: str | None = None
+    estimated_seconds: float | None = None
+    server_id: str | None = None
+    server_key: str | None = None
+    vars: dict[str, Json] | None = None
+    accepted: bool = False
+    give_up_after: float | None = None
+    next_delay: float | None = None
+    polled: bool = False
+    http_status: int | None = None
+    duration: float | None = None
+    last_error: str | None = None
+    content_id: str | None = None
+    content: Content | None = None
+    events: list[Event] = field(default_factory=list)
+    operations: list[NewOperation] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Attempted:
+    """What became of one attempt of an operation.
+
+    ``state`` None removes the operation (it is done); ``burnt`` is whether the attempt counts.
+    """
+
+    operation: Operation
+    state: OperationState | None
+    delay: float = 0.0
+    burnt: bool = True
+    error: str | None = None
+    http_status: int | None = None
+    transition: Transition | None = None
+    events: list[Event] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Released:
+    """A claim given back untouched: nothing was called, nothing counts."""
+
+    claimed: Job | Operation
+
+
+Outcome = Running | Transition | Attempted | Released

@@ -1,0 +1,430 @@
+"""The loop, and nothing but the loop: claim what is due, call, settle what came back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Event as Flag
+
+from tracker import clock
+from tracker.errors import DatabaseBusy, DatabaseError, TrackerError
+from tracker.executors.base import Executed, Lane
+from tracker.model import Fault, Job, Operation, Status
+from tracker.outcomes import Attempted, Outcome, Running, Transition
+from tracker.presence import BEAT_SECONDS, Presence
+from tracker.store import Store
+from tracker.store.claims import Claimed
+from tracker.traffic import Traffic, Work
+from tracker.transports.base import Reply, Transport
+
+log = logging.getLogger("tracker.poller")
+
+SLEEP_SECONDS = 15.0
+"""The loop wakes at the latest after this long (P5)."""
+
+GLANCE_SECONDS = 0.05
+"""How often a sleeping loop looks whether another process wrote something."""
+
+SETTLE_SECONDS = 0.05
+SETTLE_COUNT = 500
+PATIENCE_SECONDS = 60.0
+"""How long a running loop goes on trying while another process keeps the database locked."""
+
+GRACE_SECONDS = 10.0
+"""How long a stopping poller waits for what is in flight."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did. ``errors`` counts calls without a usable reply, ``void`` outcomes that no
+    longer counted because somebody else had settled the job, ``stepped_back_for`` is another poller
+    (host and process id) that made this one unnecessary."""
+
+    polled: int = 0
+    submitted: int = 0
+    retrieved: int = 0
+    notified: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    errors: int = 0
+    void: int = 0
+    duration_seconds: float = 0.0
+    stopped: bool = False
+    stepped_back_for: str | None = None
+
+    @property
+    def ended(self) -> int:
+        """How many jobs reached their end."""
+        return self.completed + self.failed + self.cancelled
+
+    @property
+    def sentence(self) -> str:
+        """The one line that says what was done."""
+        counts = (
+            (self.submitted, "submitted"),
+            (self.polled, "polled"),
+            (self.completed, "completed"),
+            (self.failed, "failed"),
+            (self.cancelled, "cancelled"),
+            (self.errors, "calls without a usable reply"),
+        )
+        if self.stepped_back_for:
+            return f"nothing done: another poller is at work ({self.stepped_back_for})"
+        parts = [f"{count} {what}" for count, what in counts if count]
+        return ", ".join(parts) or "nothing due"
+
+
+class Poller:
+    """Serves lanes until told to stop; one thread, one ledger, any number beside each other.
+
+    With `once` it handles what was due when it began; with `only`, none but these local ids;
+    `limit` bounds the number of polls.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        lanes: Sequence[Lane],
+        transports: Mapping[str, Callable[[int], Transport]],
+        *,
+        kind: str,
+        once: bool = False,
+        concurrency: int = 32,
+        only: Sequence[str] | None = None,
+        limit: int | None = None,
+        on_progress: Callable[[Summary], None] | None = None,
+    ) -> None:
+        self.summary = Summary()
+        self._store = store
+        self._presence = Presence(store, kind)
+        self._traffic = Traffic(store, lanes, transports, concurrency, once=once)
+        self._once = once
+        self._only = only
+        self._left = limit
+        self._on_progress = on_progress or (lambda summary: None)
+        self._outcomes: list[Outcome] = []
+        self._oldest_outcome = 0.0
+        self._stop = Flag()
+        self._cutoff: float | None = None
+        self._next_beat = 0.0
+        self._next_extension = 0.0
+        self._seen_change = -1
+        self._paused = False
+
+    def stop(self) -> None:
+        """Finish what is in flight (10 s at most), settle it, release the rest, return. Safe from
+        a signal handler and from other threads."""
+        self._stop.set()
+        self._traffic.wake()
+
+    def run(
+        self,
+        *,
+        seconds: float | None = None,
+        until: Callable[[], bool] | None = None,
+        overlap: bool = True,
+    ) -> Summary:
+        """Serve for `seconds` (None: until `stop`, or the end of a single pass), or until `until`
+        says that there is no more to wait for; say what was done. Raises DatabaseError when the
+        ledger is out of reach for a minute; everything in flight is then safe in its leases."""
+        began, started_at = clock.monotonic(), self._store.now()
+        end = None if seconds is None else began + seconds
+        try:
+            if not overlap and not self._has_the_field(end):
+                return self.summary
+            self._store.check_clock()
+            self._cutoff = self._store.now() if self._once else None
+            self._serve(end, until)
+        finally:
+            self._leave()
+            self.summary.duration_seconds = clock.monotonic() - began
+            self.summary.stopped = self._stop.is_set()
+        if self._presence.registered and self._only is None:
+            self._record(started_at)
+        return self.summary
+
+    def _has_the_field(self, end: float | None) -> bool:
+        """Whether no other poller serves everything; with an `end`, wait for that until then."""
+        while others := self._presence.alive():
+            now = clock.monotonic()
+            if end is None or now >= end or self._stop.is_set():
+                self.summary.stepped_back_for = f"pid {others[0].pid} on {others[0].host}"
+                return False
+            self._stop.wait(min(BEAT_SECONDS, end - now))
+        return True
+
+    def _serve(self, end: float | None, until: Callable[[], bool] | None) -> None:
+        while not self._stop.is_set():
+            now = clock.monotonic()
+            if end is not None and now >= end:
+                break
+            self._keep_house(now)
+            self._turn_patiently()
+            if until is not None and not self._outcomes and until():
+                break
+            if self._traffic.busy:
+                self._exchange(end)
+            elif self._outcomes:
+                continue
+            elif self._once:
+                if self._pass_is_over():
+                    break
+            else:
+                self._sleep(end)
+        self._drain()
+
+    # One turn: what came back is settled and what is due is claimed, in one transaction.
+
+    def _turn_patiently(self) -> None:
+        try:
+            self._turn()
+        except DatabaseBusy:
+            import backoff
+
+            log.warning("the database is locked; trying again for %g s", PATIENCE_SECONDS)
+            backoff.on_exception(
+                backoff.expo, DatabaseBusy, factor=0.2, max_value=5, max_time=PATIENCE_SECONDS
+            )(self._turn)()
+
+    def _turn(self) -> None:
+        wanting = [] if self._stop.is_set() or self._paused else self._traffic.wanting(self._only)
+        if wanting and not self._presence.registered:
+            self._presence.beat()
+        if not wanting and not self._time_to_settle():
+            return
+        outcomes, self._outcomes = self._outcomes, []
+        try:
+            with self._store.database.transaction():
+                settled = self._store.settle(outcomes) if outcomes else None
+                claimed = [self._claim(lane, limit) for lane, limit in wanting]
+        except DatabaseError:
+            # The transaction is undone as a whole: the outcomes are still owed to the ledger.
+            self._outcomes = outcomes + self._outcomes
+            raise
+        if settled is not None:
+            self._count(outcomes, settled.void)
+            self._traffic.note_settled(outcomes)
+            for _, status in settled.finished:
+                self.summary.completed += status == Status.COMPLETED
+                self.summary.failed += status == Status.FAILED
+                self.summary.cancelled += status == Status.CANCELLED
+            self._on_progress(self.summary)
+        for (lane, limit), found in zip(wanting, claimed, strict=True):
+            self._take(lane, limit, found)
+
+    def _time_to_settle(self) -> bool:
+        if not self._outcomes:
+            return False
+        return (
+            len(self._outcomes) >= SETTLE_COUNT
+            or not self._traffic.busy
+            or clock.monotonic() - self._oldest_outcome >= SETTLE_SECONDS
+            # A create's server id is the one thing that cannot be asked for again.
+            or any(isinstance(one, Attempted) for one in self._outcomes)
+        )
+
+    def _claim(self, lane: Lane, limit: int) -> Claimed:
+        lease = lease_seconds(lane)
+        cutoff = self._store.now() if self._cutoff is None else self._cutoff
+        me = self._presence.id
+        claimed = Claimed()
+        if lane.operations:
+            claimed = self._store.claim_due_operations(
+                lane.name,
+                limit,
+                me,
+                lease,
+                cutoff=cutoff,
+                kinds=list(lane.operations),
+                only=self._only,
+            )
+        room = limit - len(claimed.operations)
+        if self._left is not None:
+            room = min(room, self._left)
+        if lane.polls is not None and room > 0:
+            due = self._store.claim_due_jobs(
+                lane.name, room, me, lease, cutoff=cutoff, only=self._only
+            )
+            claimed.jobs = due.jobs
+            claimed.unreadable += due.unreadable
+            if self._left is not None:
+                self._left -= len(due.jobs) + len(due.unreadable)
+        return claimed
+
+    def _take(self, lane: Lane, limit: int, claimed: Claimed) -> None:
+        count = len(claimed.jobs) + len(claimed.operations) + len(claimed.unreadable)
+        self._traffic.note_claimed(lane, count, limit)
+        for unreadable in claimed.unreadable:
+            log.error("job %s: %s", _local_id(unreadable.claimed), unreadable.why)
+            reply = Reply(fault=Fault.INVALID, message=unreadable.why, sent=False)
+            self._conclude(Work(lane, unreadable.claimed), reply)
+        for item in (*claimed.operations, *claimed.jobs):
+            self._prepare(Work(lane, item))
+
+    def _prepare(self, work: Work) -> None:
+        try:
+            prepared = work.executor.prepare(work.item)
+        except Exception as error:
+            if not isinstance(error, TrackerError):
+                log.exception("job %s: its call could not be built", _local_id(work.item))
+            reply = Reply(fault=Fault.INVALID, message=str(error), sent=False)
+            self._conclude(work, reply)
+            return
+        if isinstance(prepared, Running | Transition | Attempted):
+            self._owe(prepared)
+        else:
+            self._traffic.queue(work, prepared)
+
+    # Calls out, replies in.
+
+    def _exchange(self, end: float | None) -> None:
+        self._traffic.dispatch()
+        latest = self._next_beat if end is None else min(end, self._next_beat)
+        if self._outcomes:
+            latest = min(latest, self._oldest_outcome + SETTLE_SECONDS)
+        for work, reply in self._traffic.receive(latest - clock.monotonic()):
+            self._conclude(work, reply)
+
+    def _conclude(self, work: Work, reply: Reply) -> None:
+        try:
+            executed = work.executor.settle(work.item, reply)
+        except Exception:
+            # A definition's own code, or a reply nobody imagined: this job alone meets it.
+            log.exception("job %s: its reply could not be read", _local_id(work.item))
+            broken = Reply(
+                status=reply.status,
+                fault=Fault.UNREADABLE,
+                message="the reply could not be read; see the log",
+                sent=reply.sent,
+            )
+            executed = work.executor.settle(work.item, broken)
+        self._log(work, executed, reply)
+        self.summary.errors += executed.failure is not None
+        self._owe(executed.outcome)
+        for released in self._traffic.note_result(work, executed.failure):
+            self._owe(released)
+
+    def _owe(self, outcome: Outcome) -> None:
+        if not self._outcomes:
+            self._oldest_outcome = clock.monotonic()
+        self._outcomes.append(outcome)
+
+    def _log(self, work: Work, executed: Executed, reply: Reply) -> None:
+        if executed.failure is None and not log.isEnabledFor(logging.DEBUG):
+            return
+        log.log(
+            logging.DEBUG if executed.failure is None else logging.WARNING,
+            "%s %s: %s",
+            work.lane.name,
+            work.kind,
+            executed.failure.message if executed.failure else f"HTTP {reply.status}",
+            extra={
+                "job": _local_id(work.item),
+                "service": work.lane.name,
+                "operation": work.kind,
+                "http_status": reply.status or None,
+                "duration_seconds": round(reply.elapsed, 4),
+                "trigger": self._presence.me.kind,
+            },
+        )
+
+    # Once a second.
+
+    def _keep_house(self, now: float) -> None:
+        if now < self._next_beat:
+            return
+        self._next_beat = now + BEAT_SECONDS
+        self._paused = self._store.is_paused()
+        if self._presence.registered:
+            self._presence.beat()
+            self._store.check_clock()
+        dead = self._presence.dead()
+        if dead:
+            services = self._store.services_with_work()
+            for poller in dead:
+                self._store.release_dead(poller.id, services)
+                log.warning("released what poller %s (pid %d) held", poller.id[-8:], poller.pid)
+        if dead or self._only is None:
+            self._traffic.refresh()
+        if now >= self._next_extension:
+            if self._next_extension:
+                self._traffic.extend_leases(lease_seconds)
+            self._next_extension = now + MIN_LEASE_SECONDS / 3
+
+    def _pass_is_over(self) -> bool:
+        if self._paused or not self._traffic.wanting(self._only):
+            if not self._presence.suspects():
+                return True
+            # Somebody may have died with due jobs in hand: at most 4 s tell.
+            self._stop.wait(GLANCE_SECONDS)
+        return False
+
+    def _sleep(self, end: float | None) -> None:
+        wake = clock.monotonic() + SLEEP_SECONDS
+        wake = min(wake, self._next_beat, self._traffic.next_due(), *([end] if end else []))
+        while not self._stop.is_set() and clock.monotonic() < wake:
+            change = self._store.change_count()
+            if change != self._seen_change:
+                self._seen_change = change
+                self._traffic.refresh()
+                return
+            self._stop.wait(min(GLANCE_SECONDS, max(wake - clock.monotonic(), 0.0)))
+
+    # The end.
+
+    def _drain(self) -> None:
+        latest = clock.monotonic() + GRACE_SECONDS
+        while self._traffic.in_flight and clock.monotonic() < latest:
+            self._keep_house(clock.monotonic())
+            for work, reply in self._traffic.receive(min(0.2, latest - clock.monotonic())):
+                self._conclude(work, reply)
+        if self._outcomes:
+            outcomes, self._outcomes = self._outcomes, []
+            settled = self._store.settle(outcomes)
+            self._count(outcomes, settled.void)
+
+    def _leave(self) -> None:
+        self._traffic.close()
+        if self._presence.registered:
+            self._store.release_dead(self._presence.id, self._traffic.names)
+
+    def _count(self, outcomes: Sequence[Outcome], void: int) -> None:
+        summary = self.summary
+        summary.void += void
+        for outcome in outcomes:
+            if isinstance(outcome, Running):
+                summary.polled += 1
+            elif isinstance(outcome, Transition):
+                summary.polled += outcome.polled
+            elif isinstance(outcome, Attempted) and outcome.state is None:
+                kind = outcome.operation.kind
+                summary.submitted += kind == "create"
+                summary.retrieved += kind == "fetch_result"
+                summary.notified += kind == "notify"
+
+    def _record(self, started_at: float) -> None:
+        summary = self.summary
+        self._store.record_run(
+            self._presence.id,
+            self._presence.me.kind,
+            started_at,
+            summary.duration_seconds,
+            polled=summary.polled,
+            completed=summary.completed,
+            failed=summary.failed,
+            errors=summary.errors,
+        )
+
+
+MIN_LEASE_SECONDS = 60.0
+
+
+def lease_seconds(lane: Lane) -> float:
+    """How long a claim holds: at least twice the longest call, and never under a minute."""
+    return max(MIN_LEASE_SECONDS, 2 * lane.timeout)
+
+
+def _local_id(item: Job | Operation) -> str:
+    return item.local_id if isinstance(item, Job) else item.job.local_id

@@ -1,0 +1,156 @@
+"""Looking at the ledger: the half of the facade that calls nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracker import clock
+from tracker.errors import Impossible, UsageError
+from tracker.model import ACTIVE, FINISHED, Json, ProcessingJob, Status
+
+if TYPE_CHECKING:
+    from tracker.services import Services
+    from tracker.store import Store
+    from tracker.store.reads import EventRow
+
+
+GLANCE_SECONDS = 0.05
+"""How often a follower looks whether another process wrote something."""
+
+
+def has_ended(job: ProcessingJob) -> bool:
+    """Whether nothing more will happen to `job` by itself: it is finished, or its submission was
+    given up or is in doubt."""
+    return job.finished or (job.status == Status.PENDING and job.sync_status == "failed")
+
+
+class Records:
+    """Reads are local: they work without a network, without credentials, beside any poller."""
+
+    store: Store
+
+    @property
+    def services(self) -> Services:
+        """The services of the configuration."""
+        raise NotImplementedError
+
+    def local_id(self, job: str | ProcessingJob) -> str:
+        """The local id of a job, of an unambiguous end or beginning of one, or of
+        ``service:server_id``. Raises NotFound, or UsageError when it could be several."""
+        return job.local_id if isinstance(job, ProcessingJob) else self.store.resolve(job)
+
+    def get(self, job: str | ProcessingJob) -> ProcessingJob:
+        """One job, as the ledger has it now."""
+        return self.store.get(self.local_id(job))
+
+    def list(
+        self,
+        *,
+        statuses: Sequence[str] = (),
+        service: str | None = None,
+        job_type: str | None = None,
+        project: str | None = None,
+        session_id: str | None = None,
+        document_id: str | None = None,
+        newer_than: float | None = None,
+        older_than: float | None = None,
+        before: str | ProcessingJob | None = None,
+        limit: int = 50,
+    ) -> list[ProcessingJob]:
+        """A page of up to `limit` jobs, newest first; the next one starts `before` the last of
+        this one. `newer_than` and `older_than` are ages in seconds; ``active`` and ``finished``
+        stand for the statuses that mean so."""
+        now = self.store.now()
+        return self.store.list_jobs(
+            statuses=_statuses(statuses),
+            service=service,
+            job_type=job_type,
+            project=project,
+            session_id=session_id,
+            document_id=document_id,
+            created_after=None if newer_than is None else clock.to_text(now - newer_than),
+            created_before=None if older_than is None else clock.to_text(now - older_than),
+            before=None if before is None else self.local_id(before),
+            limit=limit,
+        )
+
+    def count_due(self) -> int:
+        """How many running jobs are due now."""
+        now = self.store.now()
+        return sum(
+            self.store.count_due(service, now) for service in self.store.services_with_work()
+        )
+
+    def result(self, job: str | ProcessingJob) -> bytes:
+        """The kept result of a job. Raises NotFound when there is none, Impossible when its file
+        has gone."""
+        body, path = self.store.content(self.local_id(job))
+        if path is None:
+            return body or b""
+        try:
+            return Path(path).read_bytes()
+        except OSError as error:
+            raise Impossible(f"the kept result {path} cannot be read: {error.strerror}") from None
+
+    def details(self, job: str | ProcessingJob) -> dict[str, list[dict[str, Json]]]:
+        """What belongs to a job: ``operations`` that it owes, ``contents``, ``objects``."""
+        local_id = self.local_id(job)
+        return {
+            "operations": self.store.operations_of(local_id),
+            "contents": self.store.contents_of(local_id),
+            "objects": self.store.objects_of(local_id),
+        }
+
+    def events(
+        self,
+        job: str | ProcessingJob | None = None,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        follow: bool = False,
+    ) -> Iterator[EventRow]:
+        """Events with a ``seq`` above `after`, in the order they were committed; of one job or of
+        all. With `follow` it goes on for ever, waiting for the next."""
+        local_id = None if job is None else self.local_id(job)
+        count = 0
+        while True:
+            change = self.store.change_count()
+            page = self.store.events(local_id=local_id, after=after)
+            for event in page:
+                yield event
+                after, count = event.seq, count + 1
+                if count == limit:
+                    return
+            if not page and not follow:
+                return
+            while follow and not page and change == self.store.change_count():
+                clock.sleep(GLANCE_SECONDS)
+
+    def explain(self, job: str | ProcessingJob) -> dict[str, Any]:
+        """Why a job is where it is and what happens next; see `tracker.explain.explain`."""
+        from tracker.explain import explain
+
+        found = self.get(job)
+        service = self.services.get(found.service)
+        return explain(
+            found,
+            self.store.operations_of(found.local_id),
+            self.store.budget(found.service, found.account),
+            now=self.store.now(),
+            paused=self.store.is_paused(),
+            known=service is not None,
+            every=service.poll.every if service is not None else 0.0,
+        )
+
+
+def _statuses(words: Sequence[str]) -> list[str]:
+    groups: dict[str, tuple[str, ...]] = {"active": ACTIVE, "finished": FINISHED}
+    known = [*Status, *groups]
+    found: list[str] = []
+    for word in words:
+        if word not in known:
+            raise UsageError(f"status '{word}' is none of {', '.join(known)}")
+        found += groups.get(word, (word,))
+    return found

@@ -1,0 +1,172 @@
+"""What a service is, once its table has been read: plain values and compiled parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tracker.model import Content, Failure, Job, Reading, State
+from tracker.schedule import PollPolicy, RetryPolicy
+from tracker.services import building, reading
+from tracker.services.credentials import HeaderCredential
+from tracker.services.expression import Expression
+from tracker.services.request import Request
+from tracker.services.values import Word
+from tracker.transports.base import Call, Reply
+
+IDEMPOTENCY = ("none", "header", "field", "client_id", "lookup")
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSpec:
+    """How a job is created. ``idempotency`` is one of `IDEMPOTENCY`, without ``lookup``.
+
+    ``reads_body``: some expression looks at the body; ``needs_body``: without it there is no
+    reading; ``reads_headers``: the id may come from a header, so a redirect is an answer too.
+    """
+
+    request: Request
+    idempotency: str = "none"
+    idempotency_key: str = ""
+    server_id: Expression | None = None
+    state: Expression | None = None
+    estimated_seconds: Expression | None = None
+    capture: Mapping[str, Expression] = field(default_factory=dict)
+    needs_body: bool = True
+    reads_body: bool = True
+    reads_headers: bool = False
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the service recognises a create that is sent a second time."""
+        return self.idempotency != "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Done is ``part / whole``, or ``part / scale`` without ``whole``."""
+
+    part: Expression
+    scale: float = 100.0
+    whole: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusSpec:
+    """How a job's state is asked for and read. ``http`` maps HTTP codes to words.
+
+    ``reads_body`` and ``needs_body`` are as in `CreateSpec`.
+    """
+
+    request: Request
+    state: Expression | None = None
+    progress: Progress | None = None
+    error: Expression | None = None
+    estimated_seconds: Expression | None = None
+    server_id: Expression | None = None
+    version: Expression | None = None
+    http: Mapping[int, str] = field(default_factory=dict)
+    capture: Mapping[str, Expression] = field(default_factory=dict)
+    needs_body: bool = True
+    reads_body: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ResultSpec:
+    """The result: fetched by ``request``, or taken by ``value`` from the status reply."""
+
+    request: Request | None = None
+    value: Expression | None = None
+    content_id: Expression | None = None
+    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(attempts=3))
+    max_bytes: int = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSpec:
+    """How a job is deleted at its service."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service. ``rate`` is the least distance in seconds between two calls (None: no limit);
+    ``timeout`` and ``retry_after_cap`` are seconds, ``max_bytes`` bounds a decoded reply."""
+
+    name: str
+    base_url: str
+    account: str = ""
+    rate: float | None = 0.1
+    concurrency: int = 8
+    timeout: float = 30.0
+    max_bytes: int = 8 * 2**20
+    verify: bool | str = True
+    headers: Mapping[str, str] = field(default_factory=dict)
+    transport: str = "requests"
+    poll: PollPolicy = field(default_factory=PollPolicy)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    retry_after_cap: float = 300.0
+    create: CreateSpec | None = None
+    status: StatusSpec | None = None
+    states: Mapping[Word, State] = field(default_factory=dict)
+    fold_case: bool = False
+    result: ResultSpec | None = None
+    delete: DeleteSpec | None = None
+    credential: HeaderCredential | None = None
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a create may be sent twice without making a second job."""
+        return self.create is not None and self.create.repeatable
+
+    @property
+    def fetches(self) -> bool:
+        """Whether a result is fetched by a call of its own."""
+        return self.result is not None and self.result.request is not None
+
+    @property
+    def result_retry(self) -> RetryPolicy:
+        """How the fetching of a result is retried."""
+        return self.result.retry if self.result is not None else RetryPolicy(attempts=3)
+
+    def build_create(self, job: Job, idempotency_key: str | None = None) -> Call:
+        """The call that creates `job`. Raises UsageError when the job lacks what it needs."""
+        return building.build_create(self, job, idempotency_key)
+
+    def build_status(self, job: Job) -> Call:
+        """The call that asks how `job` is. Raises UsageError."""
+        return building.build_status(self, job)
+
+    def build_result(self, job: Job, sink: Path | None = None) -> Call:
+        """The call that fetches the result of `job` into the file `sink`. Raises UsageError."""
+        return building.build_result(self, job, sink)
+
+    def build_delete(self, job: Job) -> Call:
+        """The call that deletes `job` at the service. Raises UsageError."""
+        return building.build_delete(self, job)
+
+    def read_create(
+        self, job: Job, reply: Reply, idempotency_key: str | None = None
+    ) -> Reading | Failure:
+        """What the reply to a create says (the key plays no part: a client id is the local id)."""
+        return reading.read_create(self, job, reply)
+
+    def read_status(self, job: Job, reply: Reply) -> Reading | Failure:
+        """What the reply to a status call says."""
+        return reading.read_status(self, job, reply)
+
+    def read_result(self, job: Job, reply: Reply) -> Content | Failure:
+        """The result that a reply carries."""
+        return reading.read_result(self, job, reply)
+
+    def read_delete(self, reply: Reply) -> Failure | None:
+        """None when the job is gone there."""
+        return reading.read_delete(self, reply)
+
+    def server_key(self, job: Job, created: Reading | None = None) -> str:
+        """What makes the remote job unique here, with what the reply to its create brought."""
+        if created is None:
+            return building.server_key(self, job)
+        return building.server_key(self, job, created.server_id, created.captured)

@@ -1,0 +1,111 @@
+"""Replies that bring no reading, sorted by whose problem they are (docs/architecture.md)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tracker import clock, schedule
+from tracker.model import Failure, Fault, Job, Json
+from tracker.services import values
+from tracker.services.expression import Envelope, ExpressionError
+from tracker.transports.base import Reply
+
+if TYPE_CHECKING:
+    from tracker.services.definition import Service
+
+LONGEST_MESSAGE = 300
+LARGEST_EXPLAINED = 10**6
+"""Bytes of an error's body up to which it is searched for the service's words."""
+
+
+def transport_failure(reply: Reply) -> Failure:
+    """The failure of a reply that the transport marked with a fault."""
+    fault = reply.fault or Fault.UNREADABLE
+    message = values.line(reply.message or fault.value, LONGEST_MESSAGE)
+    return Failure(fault, message, reply.status, sent=reply.sent)
+
+
+def unreadable(reply: Reply, message: str) -> Failure:
+    """A reply that came, with a body that makes no sense."""
+    return Failure(Fault.UNREADABLE, message, reply.status)
+
+
+def http_failure(service: Service, job: Job | None, reply: Reply) -> Failure:
+    """The failure that an HTTP code stands for, with the service's own words."""
+    words = _words(service, job, reply)
+    if service.credential is not None:
+        words = service.credential.redact(words)
+    return http_failure_of(reply, words, service.retry_after_cap)
+
+
+def http_failure_of(reply: Reply, words: str, retry_after_cap: float) -> Failure:
+    """The failure that an HTTP code stands for; `words` explain it."""
+    message = f"HTTP {_named(reply.status)}" + (f": {words}" if words else "")
+    retry_after = _retry_after(reply, retry_after_cap)
+    return Failure(_fault(reply.status), message, reply.status, retry_after)
+
+
+def _fault(code: int) -> Fault:
+    if code == 401:
+        return Fault.UNAUTHORISED
+    if code == 429:
+        return Fault.THROTTLED
+    if code in (202, 408, 425) or 500 <= code < 600:
+        return Fault.SERVER
+    if 300 <= code < 400:
+        return Fault.REDIRECT
+    return Fault.REFUSED if 400 <= code < 500 else Fault.UNREADABLE
+
+
+def _named(code: int) -> str:
+    from http import HTTPStatus
+
+    try:
+        return f"{code} {HTTPStatus(code).phrase}"
+    except ValueError:
+        return str(code)
+
+
+def _retry_after(reply: Reply, cap: float) -> float | None:
+    value = reply.headers.get("retry-after")
+    if not value:
+        return None
+    # A date counts from the service's own clock where the reply tells it.
+    there = schedule.parse_retry_after(reply.headers.get("date"), 0.0, float("inf"))
+    now = clock.now() if there is None else there
+    return schedule.parse_retry_after(value, now, cap)
+
+
+def _words(service: Service, job: Job | None, reply: Reply) -> str:
+    """What the service says about it, in one line; empty when it says nothing readable."""
+    if not reply.body or len(reply.body) > LARGEST_EXPLAINED:
+        return ""
+    try:
+        body = values.decode(reply.body)
+    except values.Undecodable:
+        plain = reply.headers.get("content-type", "").startswith("text/plain")
+        return values.line(reply.body[:2000].decode(errors="replace"), 300) if plain else ""
+    found = _by_expression(service, Envelope(reply, job, body)) or _usual_place(body)
+    return values.line(found, LONGEST_MESSAGE) if found else ""
+
+
+def _by_expression(service: Service, envelope: Envelope) -> str | None:
+    error = service.status.error if service.status is not None else None
+    if error is None:
+        return None
+    try:
+        return values.explanation(error.find(envelope))
+    except ExpressionError:
+        return None
+
+
+def _usual_place(body: Json) -> str | None:
+    """``error.message``, ``error``, ``message`` or ``detail`` of a body: where most have it."""
+    if not isinstance(body, dict):
+        return None
+    error = body.get("error")
+    inner = error.get("message") if isinstance(error, dict) else None
+    for candidate in (inner, error, body.get("message"), body.get("detail")):
+        if (found := values.explanation(candidate)) is not None:
+            return found
+    return None

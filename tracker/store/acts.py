@@ -1,0 +1,157 @@
+"""What programs and people do to jobs: submit, adopt, poll now, complete, fail, reopen."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from tracker import clock
+from tracker.errors import Impossible
+from tracker.model import Event, Job, Json, Kind, NewOperation, ProcessingJob, Status
+from tracker.outcomes import Transition
+from tracker.store.claims import job_from
+from tracker.store.ledger import to_json
+from tracker.store.settlement import Settled, Settlement
+
+FORCED_POLL_DISTANCE = 6.0
+"""A job asked for by hand still keeps this distance, in seconds, from its last poll (P5)."""
+
+
+class Acts(Settlement):
+    """Each act is one transaction, with the event that tells of it."""
+
+    def submit(
+        self,
+        job: ProcessingJob,
+        operation: NewOperation,
+        *,
+        spooled: dict[str, Json] | None = None,
+    ) -> None:
+        """Put a new job on record together with the create that it owes (P2).
+
+        `spooled` describes the input in the spool: ``path``, ``name``, ``size``, ``sha256``,
+        ``media_type``.
+        """
+        with self.database.transaction():
+            now = self.now()
+            self._insert(job, now)
+            if spooled is not None:
+                self._add_input(job.local_id, spooled, clock.to_text(now))
+            self._write_operation(job.local_id, operation, now)
+
+    def adopt(self, job: ProcessingJob, key: str, first_poll: float) -> None:
+        """Put a job on record that already runs at its service; first polled in `first_poll`
+        seconds. Raises Impossible when it is on record already."""
+        try:
+            with self.database.transaction():
+                now = self.now()
+                job.accepted_at = clock.to_text(now)
+                job.next_poll_at = clock.to_text(now + first_poll)
+                self._insert(job, now, key)
+        except sqlite3.IntegrityError:
+            owner = self.database.read(
+                self.sql["job_with_server_key"], {"server_key": key, "id": 0}
+            )
+            known = owner[0][0][-8:] if owner else "another job"
+            raise Impossible(
+                f"{job.service}:{(job.server_id or '')[:80]} is tracked already as job {known}",
+                f"see: tracker show {known}",
+            ) from None
+
+    def _insert(self, job: ProcessingJob, now: float, key: str | None = None) -> None:
+        at = clock.to_text(now)
+        job.initiated_at = job.initiated_at or at
+        job.created_at = job.updated_at = at
+        self.database.write(
+            self.sql["insert_job"],
+            {
+                "local_id": job.local_id,
+                "server_id": job.server_id,
+                "server_key": key,
+                "service": job.service,
+                "account": job.account,
+                "job_type": job.job_type,
+                "user_id": job.user_id,
+                "session_id": job.session_id,
+                "project": job.project,
+                "document_id": job.document_id,
+                "status": job.status,
+                "payload": to_json(job.payload),
+                "vars": to_json(job.vars),
+                "traceparent": job.traceparent,
+                "initiated_at": job.initiated_at,
+                "accepted_at": job.accepted_at,
+                "estimated_completion_seconds": job.estimated_completion_seconds,
+                "next_poll_at": job.next_poll_at,
+                "now": at,
+            },
+        )
+        told = Event("job:created", {"job": _public(job)})
+        self._write_events(job.local_id, job.user_id, [told], at)
+
+    def _add_input(self, local_id: str, spooled: dict[str, Json], now: str) -> None:
+        object_id = self.database.insert(
+            self.sql["insert_object"],
+            {
+                "scheme": "file",
+                "bucket": "",
+                "key": spooled["path"],
+                "size": spooled["size"],
+                "sha256": spooled["sha256"],
+                "name": spooled["name"],
+                "media_type": spooled["media_type"],
+                "owned": 1,
+                "state": "present",
+                "now": now,
+            },
+        )
+        self.database.write(
+            self.sql["insert_job_object"],
+            {"local_id": local_id, "object_id": object_id, "role": "input"},
+        )
+
+    def act(self, local_id: str, change: Transition) -> bool:
+        """Apply a person's transition; False when the job was not in a state that allows it.
+
+        Its create and its fetch are no longer owed, unless one is on its way just now: then its
+        executor finds the job ended and drops it.
+        """
+        with self.database.transaction():
+            applied = self._transition(change, self.now(), Settled())
+            if applied:
+                for kind in (Kind.CREATE, Kind.FETCH_RESULT):
+                    self.database.write(
+                        self.sql["drop_unclaimed_operations"],
+                        {"local_id": local_id, "kind": kind},
+                    )
+        return applied
+
+    def make_due(self, local_ids: Sequence[str]) -> None:
+        """Have these running jobs polled now, or as soon as 6 s have passed since their last
+        poll; their claims and everything else stay as they are."""
+        with self.database.transaction():
+            now = self.now()
+            for local_id in local_ids:
+                for row in self.database.read(self.sql["row_id_of"], {"local_id": local_id}):
+                    id_, status, _, last_poll_at = row
+                    if status == Status.PROCESSING:
+                        last = clock.to_seconds(last_poll_at) if last_poll_at else 0.0
+                        due = max(now, min(last, now) + FORCED_POLL_DISTANCE)
+                        self.database.write(
+                            self.sql["due_now"], {"id": id_, "next_poll_at": clock.to_text(due)}
+                        )
+
+    def job_in_hand(self, local_id: str) -> Job:
+        """One job as an executor would get it, without a claim. Raises NotFound through `get`."""
+        rows = self.database.read(
+            self.sql["jobs_of_operations"],
+            {"local_ids": to_json([local_id]), "now": clock.to_text(self.now())},
+        )
+        return job_from(rows[0])[0]
+
+
+def _public(job: ProcessingJob) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {key: value for key, value in asdict(job).items() if value not in (None, "", {})}

@@ -1,0 +1,125 @@
+"""How fast each service may be called, and whether at all: shared by all pollers (B3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tracker import clock
+from tracker.store.ledger import Ledger
+
+HORIZON_SECONDS = 0.25
+"""Tokens are taken at most this long before their calls go out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What is known of a service and account. ``paused_for`` is in seconds, 0 when it is not
+    paused; ``pause_count`` above 0 without a pause means that a single probe goes out first."""
+
+    paused_for: float = 0.0
+    paused_until: str | None = None
+    why: str | None = None
+    pause_count: int = 0
+    failing_jobs: int = 0
+
+
+class Budgets(Ledger):
+    """Tokens and pauses, a row per service and account."""
+
+    def budget(self, service: str, account: str) -> Budget:
+        """The present budget of a service and account."""
+        rows = self.database.read(self.sql["budget"], {"service": service, "account": account})
+        return self._budget(rows[0][1:]) if rows else Budget()
+
+    def budgets(self) -> dict[tuple[str, str], Budget]:
+        """All budgets on record, by (service, account)."""
+        rows = self.database.read(self.sql["budgets"])
+        return {(row[0], row[1]): self._budget(row[3:]) for row in rows}
+
+    def _budget(self, row: tuple[str | None, str | None, int, int]) -> Budget:
+        paused_until, why, pause_count, failing_jobs = row
+        paused_for = 0.0
+        if paused_until is not None:
+            paused_for = max(clock.to_seconds(paused_until) - self.now(), 0.0)
+        return Budget(paused_for, paused_until, why, pause_count, failing_jobs)
+
+    def take_tokens(
+        self, service: str, account: str, wanted: int, distance: float
+    ) -> tuple[list[float], float]:
+        """Up to `wanted` calls to a service that wants `distance` seconds between two.
+
+        Returns when each may go out, in seconds from now (0 to 0.25), and in how many seconds it
+        is worth asking for more.
+        """
+        with self.database.transaction():
+            now = self.now()
+            rows = self.database.read(self.sql["budget"], {"service": service, "account": account})
+            free_at = clock.to_seconds(rows[0][0]) if rows and rows[0][0] else now
+            start = max(free_at, now)
+            last = now + HORIZON_SECONDS
+            count = min(wanted, int((last - start) / distance) + 1) if start <= last else 0
+            if count:
+                self.database.write(
+                    self.sql["take_tokens"],
+                    {
+                        "service": service,
+                        "account": account,
+                        # Rounded up to the stored millisecond, so that no rounding earns a call.
+                        "next_call_at": clock.to_text(start + count * distance + 0.0009),
+                    },
+                )
+        slots = [start + index * distance - now for index in range(count)]
+        return slots, max(start + count * distance - last, 0.0)
+
+    def pause_service(
+        self, service: str, account: str, why: str, delays: Sequence[float], least: float = 0.0
+    ) -> Budget:
+        """Leave a service alone: for the n-th time in a row for ``delays[n]`` seconds, and at
+        least for `least`. Failures of calls that went out before a pause do not deepen it."""
+        with self.database.transaction():
+            now = self.now()
+            before = self.budget(service, account)
+            count = before.pause_count if before.paused_for else before.pause_count + 1
+            pause = max(delays[min(max(count, 1), len(delays)) - 1], least)
+            if before.paused_for:
+                pause = max(before.paused_for, least)
+            self._write_pause(service, account, now + pause, why, max(count, 1), 0)
+        return self.budget(service, account)
+
+    def note_failing_jobs(self, service: str, account: str, jobs: int = 1) -> int:
+        """Count `jobs` more distinct jobs whose calls failed with no success between; the sum."""
+        with self.database.transaction():
+            before = self.budget(service, account)
+            total = before.failing_jobs + jobs
+            until = self.now() + before.paused_for if before.paused_for else None
+            self._write_pause(service, account, until, before.why, before.pause_count, total)
+        return total
+
+    def note_success(self, service: str, account: str) -> None:
+        """A call came through: pauses and failures in a row are over. Writes only a change."""
+        before = self.budget(service, account)
+        if before != Budget():
+            with self.database.transaction():
+                self._write_pause(service, account, None, None, 0, 0)
+
+    def _write_pause(
+        self,
+        service: str,
+        account: str,
+        until: float | None,
+        why: str | None,
+        count: int,
+        failing_jobs: int,
+    ) -> None:
+        self.database.write(
+            self.sql["pause_service"],
+            {
+                "service": service,
+                "account": account,
+                "paused_until": None if until is None else clock.to_text(until),
+                "why": why,
+                "pause_count": count,
+                "failing_jobs": failing_jobs,
+            },
+        )

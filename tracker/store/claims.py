@@ -1,0 +1,256 @@
+"""Who works on what: claims, their leases, and the pollers that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tracker import clock
+from tracker.model import Event, Job, Operation
+from tracker.store.ledger import Ledger, from_json, to_json
+
+
+@dataclass(slots=True)
+class Unreadable:
+    """A claimed row whose JSON cannot be read; it still has to be settled."""
+
+    claimed: Job | Operation
+    why: str
+
+
+@dataclass(slots=True)
+class Claimed:
+    """What one claim brought."""
+
+    jobs: list[Job] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class PollerRow:
+    """A process that polls: one row of ``pollers``."""
+
+    id: str
+    kind: str
+    host: str
+    scope: str
+    pid: int
+    started_at: str
+    seen_at: str
+
+
+class Claims(Ledger):
+    """A claim is a lease: it ends when it is settled, released, overdue, or its poller is dead."""
+
+    def claim_due_jobs(
+        self,
+        service: str,
+        limit: int,
+        poller: str,
+        lease_seconds: float,
+        *,
+        cutoff: float,
+        only: Sequence[str] | None = None,
+    ) -> Claimed:
+        """Lease up to `limit` running jobs of `service` that were due at `cutoff` (seconds since
+        1970), oldest due first; with `only`, none but those local ids."""
+        now = self.now()
+        parameters = {
+            "service": service,
+            "cutoff": clock.to_text(min(cutoff, now)),
+            "now": clock.to_text(now),
+            "lease_until": clock.to_text(now + lease_seconds),
+            "poller": poller,
+            "limit": limit,
+            "only": to_json(list(only)) if only is not None else None,
+        }
+        name = "claim_jobs" if only is None else "claim_these_jobs"
+        with self.database.transaction():
+            rows = self.database.write(self.sql[name], parameters)
+        claimed = Claimed()
+        for row in rows:
+            job, why = job_from(row)
+            if why:
+                claimed.unreadable.append(Unreadable(job, why))
+            else:
+                claimed.jobs.append(job)
+        claimed.jobs.sort(key=lambda job: job.due)
+        return claimed
+
+    def claim_due_operations(
+        self,
+        service: str,
+        limit: int,
+        poller: str,
+        lease_seconds: float,
+        *,
+        cutoff: float,
+        kinds: Sequence[str],
+        only: Sequence[str] | None = None,
+    ) -> Claimed:
+        """Lease up to `limit` operations of these `kinds` for `service` that are due: now, where
+        they were never attempted, else at `cutoff`; with `only`, none but those of these jobs."""
+        now = self.now()
+        with self.database.transaction():
+            rows = self.database.write(
+                self.sql["claim_operations"],
+                {
+                    "service": service,
+                    "cutoff": clock.to_text(cutoff),
+                    "kinds": to_json(list(kinds)),
+                    "now": clock.to_text(now),
+                    "lease_until": clock.to_text(now + lease_seconds),
+                    "poller": poller,
+                    "limit": limit,
+                    "only": to_json(list(only)) if only is not None else None,
+                },
+            )
+            jobs = self._jobs_of([row[1] for row in rows], now) if rows else {}
+        rows.sort(key=lambda row: (row[10], row[11]))
+        return _operations(rows, jobs)
+
+    def _jobs_of(self, local_ids: list[str], now: float) -> dict[str, tuple[Job, str]]:
+        wanted = {"local_ids": to_json(local_ids), "now": clock.to_text(now)}
+        rows = self.database.read(self.sql["jobs_of_operations"], wanted)
+        jobs = {row[1]: job_from(row) for row in rows}
+        for local_id, path, name, size, media_type, sha256 in self.database.read(
+            self.sql["inputs_of"], wanted
+        ):
+            if local_id in jobs:
+                jobs[local_id][0].input = {
+                    "path": path,
+                    "name": name,
+                    "size": size,
+                    "media_type": media_type,
+                    "sha256": sha256,
+                }
+        return jobs
+
+    def record_intent(self, operations: Sequence[Operation]) -> None:
+        """Put on record that these creates are about to be sent and cannot be sent twice: if no
+        settlement follows, they are in doubt (B6)."""
+        now = clock.to_text(self.now())
+        with self.database.transaction():
+            self.database.write_many(
+                self.sql["record_intent"],
+                [{"now": now, "id": one.id, "lease": one.lease} for one in operations],
+            )
+
+    def extend_leases(
+        self, jobs: Sequence[Job], operations: Sequence[Operation], lease_seconds: float
+    ) -> None:
+        """Lengthen living claims to `lease_seconds` from now."""
+        until = clock.to_text(self.now() + lease_seconds)
+        with self.database.transaction():
+            for name, rows in (("extend_jobs", jobs), ("extend_operations", operations)):
+                self.database.write_many(
+                    self.sql[name],
+                    [{"lease_until": until, "id": one.id, "lease": one.lease} for one in rows],
+                )
+
+    def earliest_due(
+        self, services: Sequence[str], only: Sequence[str] | None = None
+    ) -> float | None:
+        """When the next job or operation of these services that nobody holds is due, in seconds
+        from now (0 or less: it is); None when there is none."""
+        now = self.now()
+        parameters: dict[str, Any] = {
+            "now": clock.to_text(now),
+            "only": to_json(list(only)) if only is not None else None,
+        }
+        earliest = None
+        for service in services:
+            parameters["service"] = service
+            for name in ("earliest_poll", "earliest_attempt"):
+                for (at,) in self.database.read(self.sql[name], parameters):
+                    if at is not None and (earliest is None or at < earliest):
+                        earliest = at
+        return None if earliest is None else clock.to_seconds(earliest) - now
+
+    def services_with_work(self) -> list[str]:
+        """Names of the services that have a running job or a pending operation."""
+        names = {row[0] for row in self.database.read(self.sql["services_with_running_jobs"])}
+        names |= {row[0] for row in self.database.read(self.sql["services_with_operations"])}
+        return sorted(names)
+
+    def beat(self, poller: PollerRow) -> None:
+        """Say that this poller lives, and how late it is on the ledger's clock."""
+        now = clock.to_text(self.now())
+        with self.database.transaction():
+            self.database.write(
+                self.sql["beat"],
+                {
+                    "id": poller.id,
+                    "kind": poller.kind,
+                    "host": poller.host,
+                    "scope": poller.scope,
+                    "pid": poller.pid,
+                    "now": now,
+                },
+            )
+            self._set_meta("last_now", now)
+
+    def pollers(self) -> list[PollerRow]:
+        """All pollers on record, dead or alive."""
+        return [PollerRow(*row) for row in self.database.read(self.sql["pollers"])]
+
+    def release_dead(self, poller: str, services: Sequence[str]) -> None:
+        """Give back everything that a poller held which is no more: its jobs are due again, its
+        unrepeatable creates that were sent are in doubt. Also how a living one says goodbye."""
+        now = clock.to_text(self.now())
+        with self.database.transaction():
+            doubtful = self.database.write(self.sql["doubt_operations_of"], {"poller": poller})
+            self._write_doubts(doubtful, now)
+            self.database.write(self.sql["release_operations_of"], {"poller": poller})
+            for service in services:
+                self.database.write(
+                    self.sql["release_jobs_of"],
+                    {"service": service, "now": now, "poller": poller},
+                )
+            self.database.write(self.sql["remove_poller"], {"id": poller})
+
+    def doubt_overdue(self, service: str) -> None:
+        """Creates of `service` that were sent, cannot be sent twice, and whose claim ran out
+        without a settlement are in doubt from now on."""
+        now = clock.to_text(self.now())
+        with self.database.transaction():
+            doubtful = self.database.write(
+                self.sql["doubt_overdue_operations"], {"service": service, "now": now}
+            )
+            self._write_doubts(doubtful, now)
+
+    def _write_doubts(self, doubtful: list[tuple[Any, ...]], now: str) -> None:
+        for local_id, kind in doubtful:
+            told = Event("job:error-details", {"operation": kind, "in_doubt": True})
+            self._write_events(local_id, "", [told], now)
+
+
+def job_from(row: tuple[Any, ...]) -> tuple[Job, str]:
+    """The job in a row of ``job_columns``, and why its JSON cannot be read ("" when it can)."""
+    why = ""
+    try:
+        payload, variables = from_json(row[20]), from_json(row[21])
+    except ValueError as error:
+        payload, variables, why = {}, {}, f"payload or vars of the row cannot be read: {error}"
+    return Job(*row[:20], payload=payload, vars=variables), why
+
+
+def _operations(rows: list[tuple[Any, ...]], jobs: dict[str, tuple[Job, str]]) -> Claimed:
+    claimed = Claimed()
+    for id_, local_id, kind, lease, attempts, key, payload, service, account, *_ in rows:
+        job, why = jobs.get(local_id) or (
+            Job(0, local_id, service, account, None, ""),
+            "its job has no row",
+        )
+        try:
+            content = from_json(payload)
+        except ValueError as error:
+            content, why = {}, f"the operation's payload cannot be read: {error}"
+        operation = Operation(id_, kind, job, lease, attempts, key, content, service, account)
+        if why:
+            claimed.unreadable.append(Unreadable(operation, why))
+        else:
+            claimed.operations.append(operation)
+    return claimed

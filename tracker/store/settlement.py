@@ -1,0 +1,238 @@
+"""Writing what came of claims: two lanes, one transaction, behind the lease number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tracker import clock
+from tracker.model import FINISHED, Content, Event, Job, OperationState, Status
+from tracker.outcomes import Attempted, Outcome, Released, Running, Transition
+from tracker.store.ledger import Ledger, to_json
+
+
+@dataclass(slots=True)
+class Settled:
+    """What a settlement did. An outcome is void when its fence no longer held."""
+
+    polled: int = 0
+    applied: int = 0
+    void: int = 0
+    finished: list[tuple[str, str]] = field(default_factory=list)  # (local_id, status)
+
+
+class Settlement(Ledger):
+    """Terminal effects are written in the transaction of the update that returned the row: that
+    is what makes them happen exactly once (B7)."""
+
+    def settle(self, outcomes: Sequence[Outcome]) -> Settled:
+        """Write `outcomes` in one transaction; all of them or, when the database fails, none."""
+        settled = Settled()
+        with self.database.transaction():
+            now = self.now()
+            self._settle_running(
+                [one for one in outcomes if isinstance(one, Running)], now, settled
+            )
+            for outcome in outcomes:
+                if isinstance(outcome, Transition):
+                    settled.polled += outcome.polled
+                    self._count(self._transition(outcome, now, settled), settled)
+                elif isinstance(outcome, Attempted):
+                    self._count(self._attempted(outcome, now, settled), settled)
+                elif isinstance(outcome, Released):
+                    self._release(outcome)
+        return settled
+
+    @staticmethod
+    def _count(applied: bool, settled: Settled) -> None:
+        if applied:
+            settled.applied += 1
+        else:
+            settled.void += 1
+
+    def _settle_running(self, running: list[Running], now: float, settled: Settled) -> None:
+        if not running:
+            return
+        at = clock.to_text(now)
+        events = [(one, event) for one in running for event in one.events]
+        if events:
+            self.database.write_many(
+                self.sql["insert_fenced_event"], [self._fenced(*pair, at) for pair in events]
+            )
+        changed = [_changed(one, at) for one in running if one.changed]
+        if changed:
+            self.database.write_many(self.sql["settle_changed"], changed)
+        count = self.database.write_many(
+            self.sql["settle_running"], [_running(one, at, now) for one in running]
+        )
+        settled.polled += len(running)
+        settled.applied += count
+        settled.void += len(running) - count
+
+    def _fenced(self, running: Running, event: Event, now: str) -> dict[str, Any]:
+        return {
+            "now": now,
+            "id": running.job.id,
+            "lease": running.job.lease,
+            "origin": self.origin,
+            "type": event.type,
+            "data": to_json(event.data),
+        }
+
+    def _transition(self, change: Transition, now: float, settled: Settled) -> bool:
+        at = clock.to_text(now)
+        rows = self.database.write(self.sql["transition"], _transition(change, now))
+        if not rows:
+            if change.accepted:
+                # Somebody ended the job meanwhile; that it exists over there is still a fact.
+                self.database.write(
+                    self.sql["note_acceptance"],
+                    {
+                        "id": change.job_id,
+                        "server_id": change.server_id,
+                        "server_key": change.server_key,
+                        "now": at,
+                    },
+                )
+            return False
+        local_id, user_id, status = rows[0]
+        if change.content is not None:
+            self._keep(local_id, change.content, at)
+        self._write_events(local_id, user_id, change.events, at)
+        for operation in change.operations:
+            self._write_operation(local_id, operation, now)
+        if Status(status) in FINISHED:
+            settled.finished.append((local_id, status))
+        return True
+
+    def _keep(self, local_id: str, content: Content, now: str) -> None:
+        self.database.write(
+            self.sql["keep_content"],
+            {
+                "local_id": local_id,
+                "role": content.role,
+                "content_id": content.id,
+                "media_type": content.media_type,
+                "size": content.size,
+                "sha256": content.sha256,
+                "partial": content.partial,
+                "body": content.body,
+                "path": content.path,
+                "now": now,
+            },
+        )
+
+    def _attempted(self, attempted: Attempted, now: float, settled: Settled) -> bool:
+        attempted = self._checked(attempted)
+        operation = attempted.operation
+        fence = {"id": operation.id, "lease": operation.lease}
+        if attempted.state is None:
+            rows = self.database.write(self.sql["finish_operation"], fence)
+        else:
+            rows = self.database.write(
+                self.sql["retry_operation"],
+                {
+                    **fence,
+                    "burnt": attempted.burnt,
+                    "state": attempted.state,
+                    "next_attempt_at": clock.to_text(now + attempted.delay),
+                    "now": clock.to_text(now),
+                    "http_status": attempted.http_status or None,
+                    "error": attempted.error,
+                },
+            )
+        if not rows:
+            return False
+        self._write_events(
+            operation.job.local_id, operation.job.user_id, attempted.events, clock.to_text(now)
+        )
+        if attempted.transition is not None:
+            self._transition(attempted.transition, now, settled)
+        return True
+
+    def _checked(self, attempted: Attempted) -> Attempted:
+        """The same, unless the service answered with the id of another job of this ledger."""
+        change = attempted.transition
+        if change is None or change.server_key is None:
+            return attempted
+        owner = self.database.read(
+            self.sql["job_with_server_key"],
+            {"server_key": change.server_key, "id": change.job_id},
+        )
+        if not owner:
+            return attempted
+        error = f"the service answered with the id of another job, {owner[0][0][-8:]}"
+        return Attempted(
+            attempted.operation,
+            OperationState.DEAD,
+            error=error,
+            events=[Event("job:error-details", {"operation": "create", "message": error})],
+        )
+
+    def _release(self, released: Released) -> None:
+        claimed = released.claimed
+        name = "release_job" if isinstance(claimed, Job) else "release_operation"
+        self.database.write(self.sql[name], {"id": claimed.id, "lease": claimed.lease})
+
+
+def _running(running: Running, at: str, now: float) -> dict[str, Any]:
+    job = running.job
+    return {
+        "id": job.id,
+        "lease": job.lease,
+        "due": job.due,
+        "next_poll_at": clock.to_text(now + running.delay),
+        "now": at,
+        "retry_count": running.retry_count,
+        "unknown": running.unknown,
+        "http_status": running.http_status or None,
+        "duration": running.duration,
+        "error": running.error,
+    }
+
+
+def _changed(running: Running, at: str) -> dict[str, Any]:
+    return {
+        "id": running.job.id,
+        "lease": running.job.lease,
+        "progress": running.progress,
+        "progress_event": running.progress_event,
+        "remote_state": running.remote_state,
+        "remote_version": running.remote_version,
+        "estimated_seconds": running.estimated_seconds,
+        "vars": to_json(running.vars) if running.vars is not None else None,
+        "now": at,
+    }
+
+
+def _transition(change: Transition, now: float) -> dict[str, Any]:
+    return {
+        "id": change.job_id,
+        "lease": change.lease,
+        "from_statuses": to_json(list(change.from_statuses)),
+        "status": change.status,
+        "failure_reason": change.reason,
+        "error_message": change.error,
+        "result_content_id": change.content_id,
+        "progress": change.progress,
+        "remote_state": change.remote_state,
+        "remote_version": change.remote_version,
+        "estimated_seconds": change.estimated_seconds,
+        "server_id": change.server_id,
+        "server_key": change.server_key,
+        "vars": to_json(change.vars) if change.vars is not None else None,
+        "accepted": change.accepted,
+        "deadline_at": _at(now, change.give_up_after),
+        "next_poll_at": _at(now, change.next_delay),
+        "polled": change.polled,
+        "http_status": change.http_status or None,
+        "duration": change.duration,
+        "last_error": change.last_error,
+        "raise_lease": change.raise_lease,
+        "now": clock.to_text(now),
+    }
+
+
+def _at(now: float, delay: float | None) -> str | None:
+    return None if delay is None else clock.to_text(now + delay)

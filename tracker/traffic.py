@@ -1,0 +1,307 @@
+"""What is on the road: calls that wait for their turn, calls in flight, and who may send how much.
+
+A lane is a service; each keeps its own queue, so a slow or paused one stands in nobody's way.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tracker import clock, schedule
+from tracker.executors.base import Executor, Lane
+from tracker.model import SERVICE_FAULTS, Failure, Fault, Job, Operation
+from tracker.outcomes import Attempted, Outcome, Released, Transition
+from tracker.store import Store
+from tracker.store.budgets import Budget
+from tracker.transports.base import Call, Reply, Transport
+
+FAILING_JOBS = 5
+"""So many different jobs failing in a row mean that the service is ill, not they."""
+
+PAUSES = tuple(schedule.service_pause(count) for count in range(1, 8))
+EMPTY_CLAIM_SECONDS = 0.05
+
+
+@dataclass(slots=True)
+class Work:
+    """One claimed item on its lane."""
+
+    lane: Lane
+    item: Job | Operation
+
+    @property
+    def kind(self) -> str:
+        """What is to be done: ``poll``, or the operation's kind."""
+        return "poll" if isinstance(self.item, Job) else self.item.kind
+
+    @property
+    def executor(self) -> Executor[Any]:
+        """Who knows how."""
+        if isinstance(self.item, Job):
+            assert self.lane.polls is not None  # or it would not have been claimed
+            return self.lane.polls
+        return self.lane.operations[self.item.kind]
+
+
+@dataclass(slots=True)
+class _Road:
+    """One lane's present traffic. Times are this process's monotonic ones."""
+
+    lane: Lane
+    ready: deque[tuple[Work, Call]] = field(default_factory=deque)
+    in_flight: dict[int, Work] = field(default_factory=dict)
+    slots: deque[float] = field(default_factory=deque)
+    ask_again_at: float = 0.0
+    due_at: float | None = None
+    stale: bool = True
+    budget: Budget = field(default_factory=Budget)
+    paused_until: float = 0.0
+    clean: bool = True
+
+    last_sent: float = 0.0
+
+    @property
+    def load(self) -> int:
+        """Claimed and not settled."""
+        return len(self.ready) + len(self.in_flight)
+
+    @property
+    def next_turn(self) -> float:
+        """When the next call may go out. A late turn pushes the one after it: two calls keep
+        their distance also when this process was held up between them."""
+        if not self.slots:
+            return max(self.ask_again_at, self.paused_until)
+        return max(self.slots[0], self.last_sent + (self.lane.distance or 0.0))
+
+
+class Traffic:
+    """All roads, and the transports under them."""
+
+    def __init__(
+        self,
+        store: Store,
+        lanes: Sequence[Lane],
+        transports: Mapping[str, Callable[[int], Transport]],
+        concurrency: int,
+        *,
+        once: bool = False,
+    ) -> None:
+        self._store = store
+        self._once = once
+        self._roads = {lane.name: _Road(lane) for lane in lanes}
+        self._makers = transports
+        self._transports: dict[str, Transport] = {}
+        self._concurrency = concurrency
+        self._read_budgets()
+
+    @property
+    def names(self) -> list[str]:
+        """The services served."""
+        return list(self._roads)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls sent and not received."""
+        return sum(len(road.in_flight) for road in self._roads.values())
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything waits to be sent or to come back."""
+        return any(road.load for road in self._roads.values())
+
+    # What to claim.
+
+    def wanting(self, only: Sequence[str] | None) -> list[tuple[Lane, int]]:
+        """Which lanes have something due and room for it, and for how much."""
+        now = clock.monotonic()
+        found = []
+        for road in self._roads.values():
+            limit = self._room(road, now)
+            if limit <= 0:
+                continue
+            if road.stale:
+                due = self._store.earliest_due([road.lane.name], only)
+                road.due_at = None if due is None else now + due
+                road.stale = False
+            if road.due_at is not None and road.due_at <= now:
+                found.append((road.lane, limit))
+        return found
+
+    def _room(self, road: _Road, now: float) -> int:
+        if now < road.paused_until:
+            return 0
+        if road.budget.pause_count:
+            return 1 if road.load == 0 else 0  # one probe at a time
+        room = 2 * road.lane.concurrency - road.load
+        return room if room >= road.lane.concurrency else 0
+
+    def note_claimed(self, lane: Lane, count: int, limit: int) -> None:
+        """A claim brought `count` of the `limit` asked for: less means that no more is due."""
+        road = self._roads[lane.name]
+        if count == 0:
+            # Another poller was faster; or, in a single pass, what is due became so after it began.
+            road.due_at = None if self._once else clock.monotonic() + EMPTY_CLAIM_SECONDS
+        elif count < limit:
+            road.stale = True
+
+    def note_settled(self, outcomes: Sequence[Outcome]) -> None:
+        """What was settled may be due again, or may have made something else due."""
+        if self._once and not any(isinstance(one, Transition | Attempted) for one in outcomes):
+            return
+        for road in self._roads.values():
+            road.stale = True
+
+    def refresh(self) -> None:
+        """Look again at what is due and who is paused."""
+        self._read_budgets()
+        for road in self._roads.values():
+            road.stale = True
+
+    def next_due(self) -> float:
+        """When something is due again that may be called, by the monotonic clock."""
+        times = [
+            max(road.due_at, road.paused_until)
+            for road in self._roads.values()
+            if road.due_at is not None
+        ]
+        return min(times, default=float("inf"))
+
+    def _read_budgets(self) -> None:
+        budgets = self._store.budgets()
+        now = clock.monotonic()
+        for road in self._roads.values():
+            road.budget = budgets.get((road.lane.name, road.lane.account), Budget())
+            road.paused_until = now + road.budget.paused_for if road.budget.paused_for else 0.0
+            road.clean = road.budget == Budget()
+
+    # Out and in.
+
+    def queue(self, work: Work, call: Call) -> None:
+        """Have `call` sent when its turn comes."""
+        call.tag = work
+        self._roads[work.lane.name].ready.append((work, call))
+
+    def dispatch(self) -> None:
+        """Send what may go out now."""
+        free = self._concurrency - self.in_flight
+        for road in self._roads.values():
+            sending = self._next_calls(road, min(free, road.lane.concurrency - len(road.in_flight)))
+            if not sending:
+                continue
+            self._record_intents(road.lane, sending)
+            transport = self._transport(road.lane.transport)
+            for work, call in sending:
+                road.in_flight[id(call)] = work
+                transport.send(call)
+            free -= len(sending)
+
+    def _next_calls(self, road: _Road, free: int) -> list[tuple[Work, Call]]:
+        wanted = min(free, len(road.ready))
+        now = clock.monotonic()
+        if wanted <= 0 or now < road.paused_until:
+            return []
+        if road.lane.distance is None:
+            return [road.ready.popleft() for _ in range(wanted)]
+        if not road.slots and now >= road.ask_again_at:
+            slots, again = self._store.take_tokens(
+                road.lane.name, road.lane.account, wanted, road.lane.distance
+            )
+            road.slots.extend(now + slot for slot in slots)
+            road.ask_again_at = now + again
+        if now < road.next_turn:
+            return []
+        road.slots.popleft()
+        road.last_sent = now
+        return [road.ready.popleft()]
+
+    def _record_intents(self, lane: Lane, sending: list[tuple[Work, Call]]) -> None:
+        once = [
+            work.item
+            for work, _ in sending
+            if isinstance(work.item, Operation) and work.item.kind in lane.unrepeatable
+        ]
+        if once:
+            self._store.record_intent(once)
+
+    def receive(self, timeout: float) -> list[tuple[Work, Reply]]:
+        """What came back, waiting up to `timeout` seconds, or until the next call may go out."""
+        now = clock.monotonic()
+        for road in self._roads.values():
+            if road.ready and len(road.in_flight) < road.lane.concurrency:
+                timeout = min(timeout, road.next_turn - now)
+        waiting = [one for one in self._transports.values() if one.in_flight]
+        timeout = max(timeout, 0.0)
+        if not waiting:
+            clock.sleep(min(timeout, 0.05))
+            return []
+        if len(waiting) > 1:
+            timeout = min(timeout, 0.02)
+        received = []
+        for transport in waiting:
+            for call, reply in transport.receive(timeout):
+                work: Work = call.tag
+                self._roads[work.lane.name].in_flight.pop(id(call), None)
+                received.append((work, reply))
+        return received
+
+    def note_result(self, work: Work, failure: Failure | None) -> list[Released]:
+        """Let the service's budget know how a call went (the failure table). Where that pauses
+        the service, the claims that had not been called yet are given back."""
+        road = self._roads[work.lane.name]
+        name, account = road.lane.name, road.lane.account
+        if failure is None or failure.fault is Fault.REFUSED:
+            if not road.clean:
+                self._store.note_success(name, account)
+                self._read_budgets()
+            return []
+        if failure.fault in SERVICE_FAULTS:
+            why, least = failure.message, failure.retry_after or 0.0
+        else:
+            if failure.fault is Fault.INVALID or not _first_failure(work.item):
+                return []
+            road.clean = False
+            failing = self._store.note_failing_jobs(name, account)
+            if failing < FAILING_JOBS:
+                return []
+            why, least = f"{failing} jobs in a row failed: {failure.message}", 0.0
+        self._store.pause_service(name, account, why, PAUSES, least)
+        self._read_budgets()
+        given_back = [Released(work.item) for work, _ in road.ready]
+        road.ready.clear()
+        return given_back
+
+    def extend_leases(self, lease_seconds: Callable[[Lane], float]) -> None:
+        """Keep every claim that is still on the road."""
+        for road in self._roads.values():
+            items = [work.item for work, _ in road.ready] + [
+                work.item for work in road.in_flight.values()
+            ]
+            if items:
+                self._store.extend_leases(
+                    [item for item in items if isinstance(item, Job)],
+                    [item for item in items if isinstance(item, Operation)],
+                    lease_seconds(road.lane),
+                )
+
+    def wake(self) -> None:
+        """Have a waiting `receive` return."""
+        for transport in list(self._transports.values()):
+            transport.wake()
+
+    def close(self) -> None:
+        """Drop all connections."""
+        for transport in self._transports.values():
+            transport.close()
+
+    def _transport(self, name: str) -> Transport:
+        if name not in self._transports:
+            self._transports[name] = self._makers[name](self._concurrency)
+        return self._transports[name]
+
+
+def _first_failure(item: Job | Operation) -> bool:
+    """Whether the item's call before this one went well: so a job counts once in a row."""
+    return (item.retry_count if isinstance(item, Job) else item.attempts) == 0

@@ -1,0 +1,27 @@
+"""How calls leave this machine: `base` is the seam, every other module is one way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tracker.transports.base import Transport
+
+
+def _requests(threads: int) -> Transport:
+    from tracker.transports.requests import RequestsTransport
+
+    return RequestsTransport(threads)
+
+
+def _command(threads: int) -> Transport:
+    from tracker.transports.command import CommandTransport
+
+    return CommandTransport(threads)
+
+
+TRANSPORTS: Mapping[str, Callable[[int], Transport]] = {
+    "requests": _requests,
+    "command": _command,
+}
+"""Makers of transports by name; each takes the number of calls that may be in flight at once. A
+transport is made, and its libraries are imported, when the first call needs it."""
