@@ -18,6 +18,7 @@ from tracker.tables import parse_duration
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tracker.config import Config
     from tracker.model import ProcessingJob
     from tracker.poller import Poller
     from tracker.tracker import Tracker
@@ -44,8 +45,19 @@ class Settings:
 
         found = config.load(self.config_path)
         set_up(found, verbose=self.verbose, quiet=self.quiet)
-        with Tracker(found, database=self.db or os.environ.get("TRACKER_DB")) as tracker:
+        with Tracker(found, database=self._database(found)) as tracker:
             yield tracker
+
+    def nothing_to_do(self) -> bool:
+        """Whether a pass would find nothing due; found out without loading the rest."""
+        from tracker import config
+        from tracker.glance import nothing_to_do
+
+        found = config.load(self.config_path)
+        return nothing_to_do(self._database(found), found.fingerprint)
+
+    def _database(self, found: Config) -> str:
+        return self.db or os.environ.get("TRACKER_DB") or found.database
 
     def ledger(self) -> tuple[Path, str]:
         """The database's path, and the zone that an older one's times are in; nothing is opened."""
@@ -53,8 +65,7 @@ class Settings:
         from tracker.maintenance import ledger_path
 
         found = config.load(self.config_path)
-        named = self.db or os.environ.get("TRACKER_DB") or found.database
-        return ledger_path(named), found.legacy_zone
+        return ledger_path(self._database(found)), found.legacy_zone
 
 
 class Duration(click.ParamType[float]):

@@ -44,6 +44,10 @@ def command(
     tracker poll 3f2a91bc                            # this one, now
     """  # fmt: skip
     settings.quiet = quiet
+    if not (jobs or services or seconds or as_json) and settings.nothing_to_do():
+        if not quiet:
+            click.echo("nothing due")
+        return 0
     with settings.open() as tracker, stoppable() as (stop, on_poller):
         from tracker.commands.progress import progress
 

@@ -107,10 +107,7 @@ def read_payload(text: str | None, parameters: tuple[str, ...]) -> dict[str, Any
             raise UsageError(f"--payload is not JSON: {error}") from None
         if not isinstance(found, dict):
             raise UsageError("--payload: expected a JSON object", 'such as \'{"language": "en"}\'')
-    for parameter in parameters:
-        name, value = _parameter(parameter)
-        found[name] = value
-    return found
+    return {**found, **dict(map(_parameter, parameters))}
 
 
 def _source(text: str) -> str:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 import tomllib
+from binascii import crc32
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tracker import places
+from tracker import __version__, places
 from tracker.errors import ConfigError
 from tracker.tables import Table, shown
 
@@ -46,8 +47,9 @@ class NotifyConfig:
 class Config:
     """What ``tracker.toml`` says. ``database`` is an absolute path or a postgresql:// URL.
 
-    ``file`` and ``folder_name`` are the texts behind `path` and `folder` (importing `pathlib`
-    takes 3 ms, which only those who ask for a Path should pay).
+    ``fingerprint`` names this text as read by this version. ``file`` and ``folder_name`` are the
+    texts behind `path` and `folder` (importing `pathlib` takes 3 ms, which only those who ask for
+    a Path should pay).
     """
 
     database: str
@@ -61,6 +63,7 @@ class Config:
     notify: NotifyConfig | None = None
     legacy_zone: str = "UTC"
     services: dict[str, dict[str, Any]] = field(default_factory=dict)
+    fingerprint: str = f"{__version__} none"
 
     @property
     def path(self) -> Path | None:
@@ -95,7 +98,7 @@ def parse(text: str, file: str) -> Config:
         raise ConfigError(f"{file}: nested too deeply") from None
     except ValueError as error:
         raise ConfigError(f"{file}: {_syntax(str(error), text)}") from None
-    return _read(Table("", data), file)
+    return _read(Table("", data), file, f"{__version__} {crc32(text.encode()):08x} {len(text)}")
 
 
 def known_keys() -> list[str]:
@@ -105,7 +108,7 @@ def known_keys() -> list[str]:
     return sorted(record)
 
 
-def _read(table: Table, file: str) -> Config:
+def _read(table: Table, file: str, fingerprint: str = "") -> Config:
     log, cleanup, services = (table.table(name) for name in ("log", "cleanup", "services"))
     config = Config(
         database=_database(table, file),
@@ -121,6 +124,7 @@ def _read(table: Table, file: str) -> Config:
         notify=_notify(table.optional_table("notify")),
         legacy_zone=_zone(table),
         services={name: dict(services.optional_mapping(name) or {}) for name in services.names()},
+        fingerprint=fingerprint,
     )
     for each in (log, cleanup, table):
         each.finish()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tracker import __version__
-from tracker.databases.migrate import migrate, pending, rehearse
+from tracker.databases.layout import pending
 from tracker.databases.sqlite import Database
 from tracker.errors import DatabaseError, UsageError
 from tracker.store import Store, server_key
@@ -28,6 +28,8 @@ def migrate_database(path: Path, zone: str, *, dry_run: bool = False) -> dict[st
 
     Returns ``database``, ``steps``, ``rows`` (older jobs taken along), ``backup`` and ``dry_run``.
     """
+    from tracker.databases.migrate import migrate, rehearse
+
     done = (rehearse if dry_run else migrate)(path, server_key, zone=zone)
     return {
         "database": str(path),

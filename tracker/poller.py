@@ -16,7 +16,7 @@ from tracker.presence import BEAT_SECONDS, Presence
 from tracker.store import Store
 from tracker.store.claims import Claimed
 from tracker.traffic import Traffic, Work
-from tracker.transports.base import Reply, Transport
+from tracker.transports.base import Call, Reply, Transport
 
 log = logging.getLogger("tracker.poller")
 
@@ -37,9 +37,12 @@ GRACE_SECONDS = 10.0
 
 @dataclass(slots=True)
 class Summary:
-    """What a run did. ``errors`` counts calls without a usable reply, ``void`` outcomes that no
-    longer counted because somebody else had settled the job, ``stepped_back_for`` is another poller
-    (host and process id) that made this one unnecessary."""
+    """What a run did.
+
+    ``errors`` counts calls without a usable reply, ``void`` outcomes that no longer counted
+    because somebody else had settled the job. ``paused`` is whether all polling is turned off,
+    ``stepped_back_for`` another poller (host and process id) that made this one unnecessary.
+    """
 
     polled: int = 0
     submitted: int = 0
@@ -52,6 +55,7 @@ class Summary:
     void: int = 0
     duration_seconds: float = 0.0
     stopped: bool = False
+    paused: bool = False
     stepped_back_for: str | None = None
 
     @property
@@ -73,7 +77,8 @@ class Summary:
         if self.stepped_back_for:
             return f"nothing done: another poller is at work ({self.stepped_back_for})"
         parts = [f"{count} {what}" for count, what in counts if count]
-        return ", ".join(parts) or "nothing due"
+        quiet = "all polling is paused (see: tracker resume)" if self.paused else "nothing due"
+        return ", ".join(parts) or quiet
 
 
 class Poller:
@@ -111,6 +116,8 @@ class Poller:
         self._next_beat = 0.0
         self._next_extension = 0.0
         self._seen_change = -1
+        self._judged_change = -1
+        self._locked_since: float | None = None
         self._paused = False
 
     def stop(self) -> None:
@@ -156,37 +163,50 @@ class Poller:
         return True
 
     def _serve(self, end: float | None, until: Callable[[], bool] | None) -> None:
-        while not self._stop.is_set():
-            now = clock.monotonic()
-            if end is not None and now >= end:
-                break
-            self._keep_house(now)
-            self._turn_patiently()
-            if until is not None and not self._outcomes and until():
-                break
-            if self._traffic.busy:
-                self._exchange(end)
-            elif self._outcomes:
-                continue
-            elif self._once:
-                if self._pass_is_over():
-                    break
-            else:
-                self._sleep(end)
+        going = True
+        while going and not self._stop.is_set():
+            try:
+                going = self._step(end, until)
+                self._locked_since = None
+            except DatabaseBusy as error:
+                self._be_patient(error)
         self._drain()
 
-    # One turn: what came back is settled and what is due is claimed, in one transaction.
+    def _step(self, end: float | None, until: Callable[[], bool] | None) -> bool:
+        """Do what can be done now, or wait for it; False when there is no more to do."""
+        now = clock.monotonic()
+        if end is not None and now >= end:
+            return False
+        self._keep_house(now)
+        self._turn()
+        if until is not None and self._something_changed() and until():
+            return False
+        if self._traffic.busy:
+            self._exchange(end)
+        elif self._once and not self._outcomes:
+            return not self._pass_is_over()
+        elif not self._outcomes:
+            self._sleep(end)
+        return True
 
-    def _turn_patiently(self) -> None:
-        try:
-            self._turn()
-        except DatabaseBusy:
-            import backoff
+    def _something_changed(self) -> bool:
+        change = self._store.change_count()
+        changed, self._judged_change = change != self._judged_change, change
+        return changed
 
+    def _be_patient(self, error: DatabaseBusy) -> None:
+        """Wait a little while another process keeps the database locked; in the end, raise."""
+        import backoff
+
+        now = clock.monotonic()
+        if self._locked_since is None:
             log.warning("the database is locked; trying again for %g s", PATIENCE_SECONDS)
-            backoff.on_exception(
-                backoff.expo, DatabaseBusy, factor=0.2, max_value=5, max_time=PATIENCE_SECONDS
-            )(self._turn)()
+            self._locked_since = now
+        if now - self._locked_since >= PATIENCE_SECONDS:
+            raise error
+        self._stop.wait(backoff.full_jitter(1.0))
+
+    # One turn: what came back is settled and what is due is claimed, in one transaction.
 
     def _turn(self) -> None:
         wanting = [] if self._stop.is_set() or self._paused else self._traffic.wanting(self._only)
@@ -260,8 +280,10 @@ class Poller:
             log.error("job %s: %s", _local_id(unreadable.claimed), unreadable.why)
             reply = Reply(fault=Fault.INVALID, message=unreadable.why, sent=False)
             self._conclude(Work(lane, unreadable.claimed), reply)
-        for item in (*claimed.operations, *claimed.jobs):
-            self._prepare(Work(lane, item))
+        for operation in claimed.operations:
+            self._prepare(Work(lane, operation))
+        for job in claimed.jobs:
+            self._prepare(Work(lane, job))
 
     def _prepare(self, work: Work) -> None:
         try:
@@ -272,10 +294,10 @@ class Poller:
             reply = Reply(fault=Fault.INVALID, message=str(error), sent=False)
             self._conclude(work, reply)
             return
-        if isinstance(prepared, Running | Transition | Attempted):
-            self._owe(prepared)
-        else:
+        if isinstance(prepared, Call):
             self._traffic.queue(work, prepared)
+        else:
+            self._owe(prepared)
 
     # Calls out, replies in.
 
@@ -303,8 +325,12 @@ class Poller:
         self._log(work, executed, reply)
         self.summary.errors += executed.failure is not None
         self._owe(executed.outcome)
-        for released in self._traffic.note_result(work, executed.failure):
-            self._owe(released)
+        try:
+            for released in self._traffic.note_result(work, executed.failure):
+                self._owe(released)
+        except DatabaseBusy as error:
+            # The outcome is what counts; the next call will tell the budget the same.
+            log.warning("%s: %s", work.lane.name, error)
 
     def _owe(self, outcome: Outcome) -> None:
         if not self._outcomes:
@@ -336,7 +362,7 @@ class Poller:
         if now < self._next_beat:
             return
         self._next_beat = now + BEAT_SECONDS
-        self._paused = self._store.is_paused()
+        self._paused = self.summary.paused = self._store.is_paused()
         if self._presence.registered:
             self._presence.beat()
             self._store.check_clock()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tracker.store.reads import EventRow
 
 
+Rows = list[dict[str, Json]]
+
 GLANCE_SECONDS = 0.05
 """How often a follower looks whether another process wrote something."""
 
@@ -94,7 +96,7 @@ class Records:
         except OSError as error:
             raise Impossible(f"the kept result {path} cannot be read: {error.strerror}") from None
 
-    def details(self, job: str | ProcessingJob) -> dict[str, list[dict[str, Json]]]:
+    def details(self, job: str | ProcessingJob) -> dict[str, Rows]:
         """What belongs to a job: ``operations`` that it owes, ``contents``, ``objects``."""
         local_id = self.local_id(job)
         return {

@@ -114,9 +114,13 @@ def after_attempt(
     return max(_jittered(delay, rnd), retry_after or 0.0)
 
 
-def service_pause(failures: int, base: float = 5.0, cap: float = 300.0) -> float:
-    """How long a service that cannot be reached is left alone: 5 s doubling to 5 min."""
-    return _curve(base, cap, failures)
+def service_pauses(base: float = 5.0, cap: float = 300.0) -> list[float]:
+    """How long a service that cannot be reached is left alone, the first time, the second time,
+    …; the last is for every time after: 5 s doubling to 5 min."""
+    pauses = [_curve(base, cap, 1)]
+    while pauses[-1] < cap:
+        pauses.append(_curve(base, cap, len(pauses) + 1))
+    return pauses
 
 
 def parse_retry_after(value: str | None, now: float, cap: float = 300.0) -> float | None:

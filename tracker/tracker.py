@@ -248,7 +248,9 @@ class Tracker(Records):
             seconds = FORCED_SECONDS if seconds is None else seconds
             before = {job.local_id: job.poll_count for job in self.store.get_many(only)}
             return poller.run(seconds=seconds, until=lambda: self._polled_since(before))
-        return poller.run(seconds=seconds, overlap=overlap)
+        summary = poller.run(seconds=seconds, overlap=overlap)
+        self.store.note_checked(self.config.fingerprint)
+        return summary
 
     def run(self, *, services: Sequence[str] = (), on_poller: OnPoller | None = None) -> Summary:
         """Serve until `Poller.stop` is called on what `on_poller` is given."""

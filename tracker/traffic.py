@@ -21,7 +21,6 @@ from tracker.transports.base import Call, Reply, Transport
 FAILING_JOBS = 5
 """So many different jobs failing in a row mean that the service is ill, not they."""
 
-PAUSES = tuple(schedule.service_pause(count) for count in range(1, 8))
 EMPTY_CLAIM_SECONDS = 0.05
 
 
@@ -191,7 +190,11 @@ class Traffic:
             sending = self._next_calls(road, min(free, road.lane.concurrency - len(road.in_flight)))
             if not sending:
                 continue
-            self._record_intents(road.lane, sending)
+            try:
+                self._record_intents(road.lane, sending)
+            except BaseException:
+                road.ready.extendleft(reversed(sending))
+                raise
             transport = self._transport(road.lane.transport)
             for work, call in sending:
                 road.in_flight[id(call)] = work
@@ -257,17 +260,19 @@ class Traffic:
                 self._store.note_success(name, account)
                 self._read_budgets()
             return []
-        if failure.fault in SERVICE_FAULTS:
+        if failure.fault is Fault.INVALID:
+            return []
+        if failure.fault in SERVICE_FAULTS or road.budget.pause_count:
             why, least = failure.message, failure.retry_after or 0.0
         else:
-            if failure.fault is Fault.INVALID or not _first_failure(work.item):
+            if not _first_failure(work.item):
                 return []
             road.clean = False
             failing = self._store.note_failing_jobs(name, account)
             if failing < FAILING_JOBS:
                 return []
             why, least = f"{failing} jobs in a row failed: {failure.message}", 0.0
-        self._store.pause_service(name, account, why, PAUSES, least)
+        self._store.pause_service(name, account, why, schedule.service_pauses(), least)
         self._read_budgets()
         given_back = [Released(work.item) for work, _ in road.ready]
         road.ready.clear()

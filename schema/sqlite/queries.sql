@@ -136,8 +136,11 @@ SET status = :status,
     completed_at = CASE
         WHEN :status IN ('completed', 'failed', 'cancelled') THEN :now
     END,
-    result_content_id = coalesce(:result_content_id, result_content_id),
-    progress = coalesce(:progress, progress),
+    -- completed_at is still the old one here: a job that is reopened forgets its end.
+    result_content_id = CASE
+        WHEN completed_at IS NULL THEN coalesce(:result_content_id, result_content_id)
+    END,
+    progress = CASE WHEN completed_at IS NULL THEN coalesce(:progress, progress) END,
     remote_state = coalesce(:remote_state, remote_state),
     remote_version = coalesce(:remote_version, remote_version),
     estimated_completion_seconds =
@@ -375,7 +378,7 @@ SELECT local_id FROM processing_jobs
 WHERE service = :service AND server_id = :server_id LIMIT 3;
 
 -- name: row_id_of
-SELECT id, status, next_poll_at, last_poll_at FROM processing_jobs WHERE local_id = :local_id;
+SELECT id, status, user_id, last_poll_at FROM processing_jobs WHERE local_id = :local_id;
 
 -- name: due_now
 UPDATE processing_jobs SET next_poll_at = :next_poll_at

@@ -56,7 +56,7 @@ def test_an_encoded_id_cannot_leave_its_place(server_id):
 @example("http://api.example.com/v1/x", "{+server_id}")
 def test_a_raw_id_never_changes_the_host(server_id, path):
     """A raw placeholder leads to base_url's scheme and host, or to an error; never elsewhere."""
-    service = request(f'{{ path = "{path}" }}')
+    service = request(f'{{ path = "{path}" }}', base_url="https://api.example.com")
     try:
         url = build_status(service, a_job(server_id=server_id)).url
     except UsageError:

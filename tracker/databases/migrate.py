@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tracker import __version__, clock
+from tracker import clock
+from tracker.databases.layout import MIGRATION_SET, pending
 from tracker.databases.sqlite import Database, create_private, told_of
 from tracker.errors import DatabaseError
 from tracker.ids import new_id
 from tracker.schema.sqlite.migrations import STEPS
 
-MIGRATION_SET = "tracker"
 MIN_PROGRAM = "0.1.0"
 """The oldest program that can work on the present layout; kept in ``meta``."""
 
@@ -32,36 +31,6 @@ class Migrated:
     steps: tuple[str, ...]
     rows: int = 0
     backup: Path | None = None
-
-
-def pending(database: Database) -> list[str]:
-    """Names of the steps that this database has not had. Raises DatabaseError when only a newer
-    program may open it."""
-    tables = {row[0] for row in database.read("SELECT name FROM sqlite_master")}
-    if "meta" in tables and "_sqlite_migrations" in tables:
-        found = database.read("SELECT value FROM meta WHERE key = 'min_program'")
-        check_program(database.name, found[0][0] if found else "0")
-        done = {
-            row[0]
-            for row in database.read(
-                "SELECT name FROM _sqlite_migrations WHERE migration_set = ?", [MIGRATION_SET]
-            )
-        }
-        return [name for name, _ in STEPS if name not in done]
-    return [name for name, _ in STEPS]
-
-
-def check_program(database: str, needed: str) -> None:
-    """Raises DatabaseError when this program is older than the database's ``min_program``."""
-    if _parts(needed) > _parts(__version__):
-        raise DatabaseError(
-            f"database {database} needs tracker {needed} or newer, this is {__version__}",
-            "upgrade with: pip install --upgrade tracker-jobs",
-        )
-
-
-def _parts(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 def migrate(path: Path, server_key: ServerKey, *, zone: str = "UTC") -> Migrated:
@@ -95,6 +64,8 @@ def rehearse(path: Path, server_key: ServerKey, *, zone: str = "UTC") -> Migrate
     """What `migrate` would do, found out on a copy; the database itself is not written to."""
     if not path.exists():
         return Migrated(tuple(name for name, _ in STEPS))
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="tracker-") as folder:
         copy = Path(folder) / "rehearsal.db"
         source = Database(path)

@@ -50,7 +50,7 @@ def _service_lane(service: Service, rules: Rules, results: Path, bound: float | 
         account=service.account,
         distance=service.rate,
         concurrency=service.concurrency,
-        timeout=service.timeout,
+        timeout=service.longest_call,
         transport=service.transport,
         polls=Poll(service, rules) if service.status is not None else None,
         operations={

@@ -131,6 +131,13 @@ class Service:
         """How the fetching of a result is retried."""
         return self.result.retry if self.result is not None else RetryPolicy(attempts=3)
 
+    @property
+    def longest_call(self) -> float:
+        """The longest time, in seconds, that any of its calls may take."""
+        specs = (self.create, self.status, self.result, self.delete)
+        requests = [spec.request for spec in specs if spec is not None]
+        return max((one.timeout for one in requests if one is not None), default=self.timeout)
+
     def build_create(self, job: Job, idempotency_key: str | None = None) -> Call:
         """The call that creates `job`. Raises UsageError when the job lacks what it needs."""
         return building.build_create(self, job, idempotency_key)

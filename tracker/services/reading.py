@@ -181,7 +181,9 @@ def _read_word(
     value = mapped if mapped is not None or state is None else state.find(envelope)
     if type(value) is str and not service.fold_case:
         known = service.states.get(value)
-        return _Word(State.UNKNOWN_WORD if known is None else known, values.word(value))
+        if known is None:
+            return _Word(State.UNKNOWN_WORD, _redacted(service, values.word(value)))
+        return _Word(known, values.word(value))
     if value is None:
         return _Word(State.UNKNOWN_WORD, None)
     key = word_key(value, service.fold_case)
@@ -189,7 +191,8 @@ def _read_word(
         where = state.text if state is not None else "state"
         kind = "an object" if isinstance(value, dict) else "a list"
         return unreadable(envelope.reply, f"{where} is {kind}, expected a word")
-    return _Word(service.states.get(key, State.UNKNOWN_WORD), values.word(values.text(value)))
+    known = service.states.get(key, State.UNKNOWN_WORD)
+    return _Word(known, _redacted(service, values.word(values.text(value))))
 
 
 def _other_job(spec: StatusSpec, job: Job, envelope: Envelope) -> str | None:
@@ -212,7 +215,7 @@ def _with_ending(
         found = values.explanation(_soft(error, envelope))
         if found is None and reply.status >= 400:
             found = http_failure(service, None, reply).message
-        return replace(reading, error=found)
+        return replace(reading, error=_redacted(service, found))
     spec = service.result
     if spec is None or spec.value is None:
         return reading
@@ -224,6 +227,13 @@ def _with_ending(
         return unreadable(reply, str(error))
     content_id = values.identifier(_soft(spec.content_id, envelope))
     return replace(reading, result=result, content_id=content_id)
+
+
+def _redacted(service: Service, text: str | None) -> str | None:
+    """`text` without the credentials that a careless service may have repeated in it."""
+    if text is None or service.credential is None:
+        return text
+    return service.credential.redact(text)
 
 
 def _soft(expression: Expression | None, envelope: Envelope) -> Json:

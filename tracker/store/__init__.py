@@ -36,7 +36,7 @@ def open_store(path: Path, *, zone: str = "UTC") -> Store:
 
     Raises DatabaseError when it cannot be opened, or only by a newer program.
     """
-    from tracker.databases.migrate import migrate, pending
+    from tracker.databases.layout import pending
 
     if path.exists() and not path.is_dir():
         database = Database(path)
@@ -48,5 +48,7 @@ def open_store(path: Path, *, zone: str = "UTC") -> Store:
         if up_to_date:
             return Store(database)
         database.close()
+    from tracker.databases.migrate import migrate
+
     migrate(path, server_key, zone=zone)
     return Store(Database(path))

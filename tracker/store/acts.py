@@ -134,13 +134,17 @@ class Acts(Settlement):
             now = self.now()
             for local_id in local_ids:
                 for row in self.database.read(self.sql["row_id_of"], {"local_id": local_id}):
-                    id_, status, _, last_poll_at = row
-                    if status == Status.PROCESSING:
-                        last = clock.to_seconds(last_poll_at) if last_poll_at else 0.0
-                        due = max(now, min(last, now) + FORCED_POLL_DISTANCE)
-                        self.database.write(
-                            self.sql["due_now"], {"id": id_, "next_poll_at": clock.to_text(due)}
-                        )
+                    self._make_due(local_id, row, now)
+
+    def _make_due(self, local_id: str, row: tuple[Any, ...], now: float) -> None:
+        id_, status, user_id, last_poll_at = row
+        if status != Status.PROCESSING:
+            return
+        last = clock.to_seconds(last_poll_at) if last_poll_at else 0.0
+        due = clock.to_text(max(now, min(last, now) + FORCED_POLL_DISTANCE))
+        self.database.write(self.sql["due_now"], {"id": id_, "next_poll_at": due})
+        told = Event("job:metadata-updated", {"next_poll_at": due, "by": "person"})
+        self._write_events(local_id, user_id, [told], clock.to_text(now))
 
     def job_in_hand(self, local_id: str) -> Job:
         """One job as an executor would get it, without a claim. Raises NotFound through `get`."""

@@ -97,9 +97,10 @@ class Budgets(Ledger):
         return total
 
     def note_success(self, service: str, account: str) -> None:
-        """A call came through: pauses and failures in a row are over. Writes only a change."""
+        """A call came through: pauses and failures in a row are over. Writes only a change; a call
+        that went out before a pause does not end it."""
         before = self.budget(service, account)
-        if before != Budget():
+        if before != Budget() and not before.paused_for:
             with self.database.transaction():
                 self._write_pause(service, account, None, None, 0, 0)
 

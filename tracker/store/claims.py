@@ -229,12 +229,12 @@ class Claims(Ledger):
 
 def job_from(row: tuple[Any, ...]) -> tuple[Job, str]:
     """The job in a row of ``job_columns``, and why its JSON cannot be read ("" when it can)."""
-    why = ""
+    job, why = Job(*row[:20]), ""
     try:
-        payload, variables = from_json(row[20]), from_json(row[21])
+        job.payload, job.vars = from_json(row[20]), from_json(row[21])
     except ValueError as error:
-        payload, variables, why = {}, {}, f"payload or vars of the row cannot be read: {error}"
-    return Job(*row[:20], payload=payload, vars=variables), why
+        why = f"payload or vars of the row cannot be read: {error}"
+    return job, why
 
 
 def _operations(rows: list[tuple[Any, ...]], jobs: dict[str, tuple[Job, str]]) -> Claimed:

@@ -97,7 +97,7 @@ class Reads(Ledger):
         name = "events" if local_id is None else "events_of"
         parameters = {"local_id": local_id, "after": after, "limit": limit}
         rows = self.database.read(self.sql[name], parameters)
-        return [EventRow(*row[:6], data=_loads(row[6])) for row in rows]
+        return [EventRow(*row[:6], *map(_loads, row[6:])) for row in rows]
 
     def last_event(self) -> int:
         """The highest ``seq`` there is; 0 when there is no event."""

@@ -35,6 +35,12 @@ class Upkeep(Ledger):
         """Whether all polling and syncing is turned off."""
         return bool(self.get_meta("paused"))
 
+    def note_checked(self, configuration: str) -> None:
+        """Put on record that the configuration with this fingerprint has been checked."""
+        if self.get_meta("checked") != configuration:
+            with self.database.transaction():
+                self._set_meta("checked", configuration)
+
     def check_clock(self) -> float:
         """Notice a clock that went back by more than a minute and shift every due time by as
         much, once; the seconds that it went back, 0 when it did not."""

@@ -1,0 +1,29 @@
+"""Services and yards for the campaigns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from yard import Service, Yard
+
+MakeYard = Callable[..., Yard]
+
+
+@pytest.fixture
+def make_yard(tmp_path: Path) -> Iterator[MakeYard]:
+    """Make a yard whose service has these knobs; all its processes end with the test."""
+    yards: list[Yard] = []
+
+    def make(**knobs: Any) -> Yard:
+        folder = tmp_path / f"yard-{len(yards)}"
+        folder.mkdir()
+        yards.append(Yard(folder, Service(**knobs)))
+        return yards[-1]
+
+    yield make
+    for yard in yards:
+        yard.close()
+        yard.service.close()

@@ -1,0 +1,260 @@
+"""A yard to break things in: a ledger, a service in its own process, the installed `tracker`."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from tracker import ids
+from tracker.model import ProcessingJob, Status
+from tracker.store import open_store, server_key
+
+FULL = os.environ.get("TRACKER_CAMPAIGN") == "full"
+"""Whether the whole campaigns are asked for, or the samples that every `pytest` runs."""
+
+BESIDE = Path(sys.executable).with_name("tracker")
+COMMAND = str(BESIDE if BESIDE.exists() else shutil.which("tracker"))
+PATIENCE = 60.0  # seconds after which a test is broken, not slow
+
+QUICK = {
+    "rate": "unlimited",
+    "timeout": "8s",
+    "poll": 'first = "100ms"\nevery = "300ms"\nmax_per_minute = 600\n'
+    'backoff = { base = "200ms", cap = "1s" }',
+    "retry": 'base = "200ms"\ncap = "1s"\nattempts = 100',
+}
+"""A service whose jobs are over in seconds."""
+
+
+def wait_for(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+    """What `condition` returns as soon as that is true; fails after `patience` seconds."""
+    latest = time.monotonic() + patience
+    while not (found := condition()):
+        assert time.monotonic() < latest, f"waited {patience:g} s for: {what}"
+        time.sleep(0.02)
+    return found
+
+
+class Service:
+    """`service.py` in its own process."""
+
+    def __init__(self, **knobs: Any) -> None:
+        script = str(Path(__file__).with_name("service.py"))
+        self._process = subprocess.Popen(
+            [sys.executable, script, json.dumps(knobs)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+
+    def record(self) -> dict[str, Any]:
+        """All calls so far."""
+        return self._ask("GET", "/_record")
+
+    def turn(self, **knobs: Any) -> None:
+        """Set knobs."""
+        self._ask("POST", "/_knobs", knobs)
+
+    def make(self, count: int) -> list[str]:
+        """The ids of `count` new jobs."""
+        return list(self._ask("POST", "/_jobs", {"count": count})["jobs"])
+
+    def polls_of(self) -> dict[str, list[float]]:
+        """When each job was asked for, by job."""
+        found: dict[str, list[float]] = {}
+        for at, job in self.record()["polls"]:
+            found.setdefault(job, []).append(at)
+        return found
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(PATIENCE)
+        self._process.stdout.close()
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body))
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+
+
+class Yard:
+    """One ledger in a folder, with all commands that were started on it."""
+
+    def __init__(self, folder: Path, service: Service) -> None:
+        self.folder, self.service = folder, service
+        self.ledger = folder / "tracker.db"
+        self._started: list[subprocess.Popen[str]] = []
+        self.configure()
+
+    def configure(
+        self, *, idempotency: str = "header", concurrency: int = 8, **settings: str
+    ) -> None:
+        """Write the configuration; `settings` go over those of `QUICK`."""
+        set_ = {**QUICK, **settings}
+        text = f"""
+database = "tracker.db"
+[services.mill]
+base_url = "http://127.0.0.1:{self.service.port}"
+rate = "{set_["rate"]}"
+concurrency = {concurrency}
+timeout = "{set_["timeout"]}"
+[services.mill.poll]
+{set_["poll"]}
+[services.mill.retry]
+{set_["retry"]}
+[services.mill.create]
+request = {{ method = "POST", path = "/jobs", json = {{ marker = "{{payload.marker}}" }} }}
+idempotency = "{idempotency}"
+server_id = "body.job_id"
+[services.mill.status]
+request = {{ path = "/jobs/{{server_id}}" }}
+state = "body.status"
+error = "body.error"
+[services.mill.states]
+processing = ["running"]
+completed = ["done"]
+failed = ["error"]
+[services.mill.result]
+request = {{ path = "/jobs/{{server_id}}/result" }}
+"""
+        (self.folder / "tracker.toml").write_text(text)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """The command `tracker`, running; see `said` for its output."""
+        count = len(self._started)
+        out, err = (self.folder / f"{count}.{end}" for end in ("out", "err"))
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.lower().endswith("_proxy") and not name.startswith("TRACKER_")
+        }
+        with out.open("w") as stdout, err.open("w") as stderr:
+            process = subprocess.Popen(
+                [COMMAND, *arguments],
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                text=True,
+            )
+        process.number = count  # type: ignore[attr-defined]
+        self._started.append(process)
+        return process
+
+    def said(self, process: subprocess.Popen[str]) -> tuple[str, str]:
+        """Standard output and error of a command so far."""
+        number = process.number  # type: ignore[attr-defined]
+        out, err = (self.folder / f"{number}.{end}" for end in ("out", "err"))
+        return out.read_text(), err.read_text()
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """The standard output of a command that ends with `code`."""
+        process = self.start(*arguments)
+        assert process.wait(PATIENCE) == code, self.said(process)
+        return self.said(process)[0]
+
+    def stop(self, process: subprocess.Popen[str], patience: float = 15.0) -> int:
+        """End a command politely; its exit code."""
+        process.send_signal(signal.SIGTERM)
+        return process.wait(patience)
+
+    def close(self) -> None:
+        """End whatever still runs."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.wait(PATIENCE)
+
+    # The ledger, read past the program.
+
+    def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Rows of a query."""
+        connection = sqlite3.connect(self.ledger, timeout=PATIENCE)
+        try:
+            return connection.execute(sql, parameters).fetchall()
+        finally:
+            connection.close()
+
+    def adopt(self, jobs: Iterable[str]) -> None:
+        """Put jobs that run at the service on record, all due now, in one transaction."""
+        store = open_store(self.ledger)
+        try:
+            with store.database.transaction():
+                for server_id in jobs:
+                    job = ProcessingJob(ids.new_id(), "mill", Status.PROCESSING, server_id)
+                    store.adopt(job, server_key("mill", server_id), 0.0)
+        finally:
+            store.close()
+
+    def settle_down(self, patience: float = PATIENCE) -> None:
+        """Serve until nothing runs and nothing is owed that may be sent."""
+        poller = self.start("run", "--quiet")
+        wait_for(self.is_quiet, f"quiet; {self.statuses()}", patience)
+        assert self.stop(poller) == 0, self.said(poller)
+
+    def is_quiet(self) -> bool:
+        """Whether all that is left is over or in doubt."""
+        return not self.rows(
+            "SELECT 1 FROM processing_jobs WHERE status IN ('processing', 'retrieving')"
+            " UNION ALL SELECT 1 FROM operations WHERE state = 'pending'"
+        )
+
+    def statuses(self) -> Counter[str]:
+        """How many jobs there are by status."""
+        return Counter(row[0] for row in self.rows("SELECT status FROM processing_jobs"))
+
+    def holders(self) -> dict[int, int]:
+        """How many running jobs each living poller holds, by process id."""
+        return dict(
+            self.rows(
+                "SELECT pid, count(*) FROM processing_jobs JOIN pollers ON claimed_by = pollers.id"
+                " WHERE status = 'processing' GROUP BY pid"
+            )
+        )
+
+    def held_by(self, pids: Iterable[int]) -> set[str]:
+        """The service's ids of the running jobs that these processes hold."""
+        marks = ",".join(str(pid) for pid in pids)
+        return {
+            row[0]
+            for row in self.rows(
+                "SELECT server_id FROM processing_jobs JOIN pollers ON claimed_by = pollers.id"
+                f" WHERE status = 'processing' AND pid IN ({marks})"
+            )
+        }
+
+    def check(self) -> None:
+        """What holds for every ledger that has come to rest: it is whole, every finished job was
+        finished once, with one result if it completed, and nobody holds anything."""
+        assert self.rows("PRAGMA integrity_check") == [("ok",)]
+        finalized = Counter(
+            row[0]
+            for row in self.rows("SELECT local_id FROM job_events WHERE type = 'job:finalized'")
+        )
+        results = Counter(row[0] for row in self.rows("SELECT local_id FROM contents"))
+        for local_id, status in self.rows("SELECT local_id, status FROM processing_jobs"):
+            over = status in ("completed", "failed", "cancelled")
+            assert finalized[local_id] == over, (local_id, status, finalized[local_id])
+            assert results[local_id] == (status == "completed"), (local_id, status)
+        held = "SELECT {} FROM {} WHERE claimed_by IS NOT NULL"
+        assert self.rows(held.format("local_id, status", "processing_jobs")) == []
+        assert self.rows(held.format("local_id, kind, state", "operations")) == []
