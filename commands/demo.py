@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from tracker.demo import Ending, Report
     from tracker.poller import Poller, Summary
     from tracker.tracker import Tracker
+
+    OnProgress = Callable[[Summary], None] | None
 
 
 @click.command()
@@ -59,6 +63,8 @@ def command(settings: Settings, folder: Path | None, quiet: bool, as_json: bool)
     _set_up_surroundings(settings)
     shown = not (quiet or as_json)
     with stoppable() as (stop, register):
+        from tracker.commands.progress import progress
+
         from tracker.demo import run_demo
 
         def on_poller(poller: Poller) -> None:
@@ -66,10 +72,13 @@ def command(settings: Settings, folder: Path | None, quiet: bool, as_json: bool)
             if stop.signal:  # the signal came before there was a poller to stop
                 poller.stop()
 
+        def watch(tracker: Tracker, total: int) -> AbstractContextManager[OnProgress]:
+            return progress(tracker, show=shown, total=total)
+
         report = run_demo(
             folder or _fresh_folder(),
             say=click.echo if shown else lambda line: None,
-            watch=_watch(shown),
+            watch=watch,
             on_poller=on_poller,
         )
     if as_json:
@@ -77,7 +86,8 @@ def command(settings: Settings, folder: Path | None, quiet: bool, as_json: bool)
     elif shown:
         _print(report)
     if report.stopped:
-        return stop.exit_code
+        click.echo("tracker: stopped; what was recorded is safe", err=True)
+        return stop.exit_code or 1
     if report.problems:
         others = f" (and {len(report.problems) - 1} more)" if report.problems[1:] else ""
         raise CallFailed(f"not as it should be: {report.problems[0]}{others}")
@@ -100,19 +110,6 @@ def _fresh_folder() -> Path:
         return Path(tempfile.mkdtemp(prefix="tracker-demo-"))
     except OSError as error:
         raise TrackerError(f"no folder for the demo: {error.strerror}", "name one: --dir") from None
-
-
-def _watch(
-    shown: bool,
-) -> Callable[[Tracker, int], AbstractContextManager[Callable[[Summary], None] | None]]:
-    @contextmanager
-    def watch(tracker: Tracker, total: int) -> Iterator[Callable[[Summary], None] | None]:
-        from tracker.commands.progress import progress
-
-        with progress(tracker, show=shown, total=total) as on_progress:
-            yield on_progress
-
-    return watch
 
 
 def _document(report: Report) -> dict[str, Any]:
@@ -155,9 +152,7 @@ def _print(report: Report) -> None:
         _print_cleanup(report)
     click.echo(f"database  {report.database}")
     _print_what_to_try(report)
-    if report.stopped:
-        click.echo("stopped; what was recorded is in the database")
-    elif not report.problems:
+    if not report.stopped and not report.problems:
         click.echo(f"all {len(report.endings)} jobs ended as they should, in {report.seconds:g} s")
 
 
@@ -187,14 +182,14 @@ def _print_cleanup(report: Report) -> None:
     receipt = report.receipt
     click.echo(f"cleanup   dry run: would delete {report.rehearsal.rows_deleted} jobs")
     click.echo(
-        f"          cancelled jobs only: deleted {receipt.rows_deleted} jobs, "
-        f"removed {receipt.files_removed} files ({receipt.bytes_freed} bytes), "
-        f"{receipt.failed} failed"
+        f"          cancelled jobs only: jobs deleted: {receipt.rows_deleted}, "
+        f"files removed: {receipt.files_removed} ({receipt.bytes_freed} bytes), "
+        f"failed: {receipt.failed}"
     )
 
 
 def _print_what_to_try(report: Report) -> None:
-    tracker = f"tracker --config {shlex.quote(str(report.config))}"
+    tracker = f"{_program()} --config {shlex.quote(str(report.config))}"
     failed = next((one for one in report.endings if one.job.status == "failed"), report.told)
     click.echo("look into it")
     click.echo(f"  {tracker} list")
@@ -202,3 +197,12 @@ def _print_what_to_try(report: Report) -> None:
     if report.told.result_bytes:
         click.echo(f"  {tracker} show {report.told.job.short_id} --result")
     click.echo(f"  {tracker} explain {failed.job.short_id}")
+
+
+def _program() -> str:
+    """What to type for this program: its name where the shell finds it, else its path."""
+    here = Path(sys.argv[0])
+    found = shutil.which("tracker")
+    if not here.is_file() or (found and here.samefile(found)):
+        return "tracker"
+    return shlex.quote(str(here.absolute()))

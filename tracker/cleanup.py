@@ -33,9 +33,12 @@ def clean_up(
     older_than: float,
     statuses: Sequence[str],
     *,
+    keep: int | None = None,
     dry_run: bool = False,
 ) -> Receipt:
     """Delete finished jobs in small batches, then remove the files that they kept here.
+
+    `older_than` is an age in seconds; with `keep`, younger ones go too, down to that many.
 
     A file that cannot be removed stays owed: the next cleanup tries again.
     """
@@ -43,6 +46,8 @@ def clean_up(
         if status not in FINISHED:
             raise UsageError(f"status '{status}' is none of {', '.join(FINISHED)}")
     before = store.now() - older_than
+    if keep is not None and (end := store.end_of_kept(keep)) is not None:
+        before = max(before, end + 0.001)
     receipt = Receipt(dry_run=dry_run)
     if dry_run:
         receipt.rows_deleted = len(store.cleanable(before, statuses, limit=2**31))

@@ -388,8 +388,9 @@ class Tracker(Records):
         configuration's 7 days) and owe nothing, with the tracker's own copies of their files."""
         from tracker.cleanup import clean_up
 
-        age = self.config.cleanup.older_than if older_than is None else older_than
-        return clean_up(self.store, self.folder, age, statuses, dry_run=dry_run)
+        policy = self.config.cleanup
+        age = policy.older_than if older_than is None else older_than
+        return clean_up(self.store, self.folder, age, statuses, keep=policy.keep, dry_run=dry_run)
 
 
 def _in_hand(job: ProcessingJob) -> Job:

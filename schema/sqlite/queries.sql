@@ -432,6 +432,11 @@ WHERE status IN ('completed', 'failed', 'cancelled')
     AND NOT EXISTS (SELECT 1 FROM operations AS o WHERE o.local_id = processing_jobs.local_id)
 ORDER BY completed_at, id LIMIT :limit;
 
+-- name: end_of_kept
+SELECT completed_at FROM processing_jobs
+WHERE status IN ('completed', 'failed', 'cancelled')
+ORDER BY completed_at DESC LIMIT 1 OFFSET :keep;
+
 -- name: request_removal_of_results
 INSERT INTO objects (scheme, key, size, sha256, owned, state, created_at, updated_at)
 SELECT 'file', path, size, sha256, 1, 'removal_requested', :now, :now FROM contents

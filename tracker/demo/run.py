@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def run_demo(
     """
     began = clock.monotonic()
     folder = folder.absolute()
-    inputs = write_inputs(folder, tuple(samples))
+    inputs = write_inputs(folder, samples)
     with DemoService() as service:
         config = write_configuration(folder, service.url)
         say(f"service   {service.url}, for the time of the demo")
@@ -116,10 +116,8 @@ def _wait(
         pollers.append(poller)
         on_poller(poller)
 
-    try:
+    with suppress(WaitTimeout):  # comparing the jobs with what is expected says which
         tracker.wait(*local_ids, timeout=patience, on_progress=on_progress, on_poller=keep)
-    except WaitTimeout:
-        pass  # comparing the jobs with what is expected says which
     return any(poller.summary.stopped for poller in pollers)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +50,7 @@ SAMPLES = (
         status=Status.CANCELLED,
         error_message="withdrawn by its author",
     ),
-    Sample("letter.txt", "Dear reader,\r\n\r\nthis arrives once.\r\n".encode()),
+    Sample("letter.txt", b"Dear reader,\r\n\r\nthis arrives once.\r\n"),
     Sample("photo.bin", b"\x89PNG\r\n\x1a\n" + bytes(range(255, -1, -1)) * 8),
 )
 
@@ -100,27 +102,35 @@ content_id = "body.content_id"
 """
 
 
-def write_inputs(folder: Path, samples: tuple[Sample, ...]) -> list[Path]:
+def write_inputs(folder: Path, samples: Sequence[Sample]) -> list[Path]:
     """Write the samples into ``inputs`` in `folder`, which is made where it is missing.
 
     Raises Impossible when `folder` holds something already (nothing of a user's is overwritten),
     TrackerError when it cannot be written.
     """
-    try:
+    inputs = folder / "inputs"
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise Impossible(f"{folder} is not empty", "name a new or an empty folder")
-        inputs = folder / "inputs"
         inputs.mkdir()
         for sample in samples:
             (inputs / sample.name).write_bytes(sample.content)
-    except OSError as error:
-        raise TrackerError(f"{folder} cannot be used: {error.strerror}") from None
     return [inputs / sample.name for sample in samples]
 
 
 def write_configuration(folder: Path, url: str) -> Path:
-    """Write the ``tracker.toml`` that a user of the service at `url` would write."""
+    """Write the ``tracker.toml`` that a user of the service at `url` would write. Raises
+    TrackerError."""
     path = folder / "tracker.toml"
-    path.write_text(CONFIGURATION.replace("@URL@", url), encoding="utf-8")
+    with _writing(folder):
+        path.write_text(CONFIGURATION.replace("@URL@", url), encoding="utf-8")
     return path
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TrackerError(f"{folder} cannot be used: {error.strerror}") from None

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from tracker import clock
 from tracker.demo import script
-from tracker.demo.upload import Upload, Unreadable, read_upload
+from tracker.demo.upload import Unreadable, Upload, read_upload
 from tracker.model import Json
 
 MAX_BYTES = 10**6

@@ -123,6 +123,12 @@ class Upkeep(Ledger):
         )
         return [(row[0], row[1]) for row in rows]
 
+    def end_of_kept(self, keep: int) -> float | None:
+        """When the newest finished job ended that is not among the `keep` newest ones, in seconds
+        since 1970; None when there are no more than that."""
+        rows = self.database.read(self.sql["end_of_kept"], {"keep": keep})
+        return clock.to_seconds(rows[0][0]) if rows else None
+
     def clean_up(self, before: float, statuses: Sequence[str], *, limit: int = 500) -> int:
         """Delete a batch of `cleanable` jobs with all that belongs to them; how many. What they
         kept in files is owed as a removal from the same moment."""
