@@ -62,36 +62,42 @@ def command(settings: Settings, folder: Path | None, quiet: bool, as_json: bool)
         )
     _set_up_surroundings(settings)
     shown = not (quiet or as_json)
-    with stoppable() as (stop, register):
-        from tracker.commands.progress import progress
-
-        from tracker.demo import run_demo
-
-        def on_poller(poller: Poller) -> None:
-            register(poller)
-            if stop.signal:  # the signal came before there was a poller to stop
-                poller.stop()
-
-        def watch(tracker: Tracker, total: int) -> AbstractContextManager[OnProgress]:
-            return progress(tracker, show=shown, total=total)
-
-        report = run_demo(
-            folder or _fresh_folder(),
-            say=click.echo if shown else lambda line: None,
-            watch=watch,
-            on_poller=on_poller,
-        )
+    report, exit_code = _run(folder or _fresh_folder(), shown)
     if as_json:
         print_json(_document(report))
     elif shown:
         _print(report)
     if report.stopped:
         click.echo("tracker: stopped; what was recorded is safe", err=True)
-        return stop.exit_code or 1
+        return exit_code or 1
     if report.problems:
         others = f" (and {len(report.problems) - 1} more)" if report.problems[1:] else ""
         raise CallFailed(f"not as it should be: {report.problems[0]}{others}")
     return 0
+
+
+def _run(folder: Path, shown: bool) -> tuple[Report, int]:
+    from tracker.commands.progress import progress
+
+    from tracker.demo import run_demo
+
+    def watch(tracker: Tracker, total: int) -> AbstractContextManager[OnProgress]:
+        return progress(tracker, show=shown, total=total)
+
+    with stoppable() as (stop, register):
+
+        def on_poller(poller: Poller) -> None:
+            register(poller)
+            if stop.signal:  # the signal came before there was a poller to stop
+                poller.stop()
+
+        say = click.echo if shown else _say_nothing
+        report = run_demo(folder, say=say, watch=watch, on_poller=on_poller)
+    return report, stop.exit_code
+
+
+def _say_nothing(_: str) -> None:
+    pass
 
 
 def _set_up_surroundings(settings: Settings) -> None:
@@ -139,14 +145,12 @@ def _document(report: Report) -> dict[str, Any]:
 def _print(report: Report) -> None:
     click.echo()
     print_table(
-        ("JOB", "FILE", "STATUS", "REASON", "POLLS", "RESULT", "ERROR"),
+        ("JOB", "FILE", "STATUS", "REASON", "POLLS", "BYTES", "ERROR"),
         [_row(one) for one in report.endings],
     )
     click.echo(f"\ntimeline of {report.told.sample.name}")
-    print_table(
-        ("AT", "EVENT", "DATA"),
-        [(event.at[11:23], event.type, _pairs(event.data)) for event in report.timeline],
-    )
+    for event in report.timeline:
+        click.echo(f"  {event.at[11:23]}  {event.type:<22}{_pairs(event.data)}".rstrip())
     click.echo()
     if not report.stopped:
         _print_cleanup(report)
@@ -158,14 +162,13 @@ def _print(report: Report) -> None:
 
 def _row(one: Ending) -> tuple[Any, ...]:
     job = one.job
-    size = f"{one.result_bytes:,} bytes" if one.result_bytes else None
     return (
         job.short_id,
         one.sample.name,
         job.status,
         job.failure_reason,
         job.poll_count,
-        size,
+        one.result_bytes or None,
         job.error_message,
     )
 
@@ -178,7 +181,7 @@ def _pairs(data: dict[str, Any]) -> str:
 def _print_cleanup(report: Report) -> None:
     refused = {code: count for code, count in report.answers.items() if code >= 400}
     counts = ", ".join(f"HTTP {code} {count} times" for code, count in refused.items())
-    click.echo(f"refusals  {counts.replace(' 1 times', ' once') or 'none'}; no job minded")
+    click.echo(f"refusals  {counts.replace(' 1 times', ' once') or 'none'}")
     receipt = report.receipt
     click.echo(f"cleanup   dry run: would delete {report.rehearsal.rows_deleted} jobs")
     click.echo(

@@ -86,8 +86,7 @@ class JobService:
         self._counts: dict[str, int] = {}
         self._changed = threading.Condition()
         self._released = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         )
@@ -193,6 +192,14 @@ class JobService:
                 return create()
             return Answer({"job_id": server_id, "status": told})
         return Answer(json.dumps(told))
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 100
+
+    def handle_error(self, *_: object) -> None:
+        """Nothing: clients that are killed leave broken connections."""
 
 
 def _handler(service: JobService) -> type[BaseHTTPRequestHandler]:

@@ -57,7 +57,7 @@ class Config:
     folder_name: str | None = None
     user_id: str = ""
     concurrency: int = 32
-    log_level: str = "info"
+    log_level: str = "warning"
     log_format: str = "text"
     cleanup: CleanupPolicy = CleanupPolicy()
     notify: NotifyConfig | None = None
@@ -116,7 +116,7 @@ def _read(table: Table, file: str, fingerprint: str = "") -> Config:
         folder_name=_placed(table, "folder", table.optional_string("folder"), file) or None,
         user_id=table.optional_string("user_id", empty=True) or "",
         concurrency=table.integer("concurrency", 32, low=1, high=1000),
-        log_level=log.choice("level", LOG_LEVELS, "info"),
+        log_level=log.choice("level", LOG_LEVELS, "warning"),
         log_format=log.choice("format", ("text", "json"), "text"),
         cleanup=CleanupPolicy(
             cleanup.duration("older_than", 7 * 86400.0), cleanup.optional_integer("keep", low=0)

@@ -338,10 +338,14 @@ class Poller:
         self._outcomes.append(outcome)
 
     def _log(self, work: Work, executed: Executed, reply: Reply) -> None:
-        if executed.failure is None and not log.isEnabledFor(logging.DEBUG):
+        """Every attempt and its outcome; a poll that went well is worth a line only to -vv."""
+        level = logging.DEBUG if work.kind == "poll" else logging.INFO
+        if executed.failure is not None:
+            level = logging.WARNING
+        if not log.isEnabledFor(level):
             return
         log.log(
-            logging.DEBUG if executed.failure is None else logging.WARNING,
+            level,
             "%s %s: %s",
             work.lane.name,
             work.kind,

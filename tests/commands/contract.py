@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-JOB = set(
-    "local_id service status server_id account job_type user_id session_id project document_id "
-    "sync_status failure_reason error_message result_content_id progress remote_state "
-    "remote_version payload vars initiated_at created_at updated_at accepted_at completed_at "
-    "deadline_at estimated_completion_seconds next_poll_at last_poll_at retry_count poll_count "
-    "last_http_status last_duration_seconds last_error cancel_requested_at traceparent claimed_by "
-    "lease_until version".split()
-)
-SUMMARY = set(
-    "polled submitted retrieved notified completed failed cancelled errors void duration_seconds "
-    "stopped stepped_back_for".split()
-)
-EVENT = set("seq at local_id user_id origin type data".split())
-OPERATION = set(
-    "id local_id kind service state priority attempts next_attempt_at last_attempt_at "
-    "last_http_status last_error idempotency_key claimed_by lease_until sent_at created_at".split()
-)
-CONTENT = set("id role media_type size sha256 partial path created_at".split())
-OBJECT = set("id role scheme bucket key name size media_type sha256 owned state".split())
+from collections.abc import Mapping
+from typing import Any
+
+JOB = """
+local_id service status server_id account job_type user_id session_id project document_id
+sync_status failure_reason error_message result_content_id progress remote_state remote_version
+payload vars initiated_at created_at updated_at accepted_at completed_at deadline_at
+estimated_completion_seconds next_poll_at last_poll_at retry_count poll_count last_http_status
+last_duration_seconds last_error cancel_requested_at traceparent claimed_by lease_until version
+"""
+SUMMARY = """
+polled submitted retrieved notified completed failed cancelled errors void duration_seconds stopped
+paused stepped_back_for
+"""
+EVENT = "seq at local_id user_id origin type data"
+OPERATION = """
+id local_id kind service state priority attempts next_attempt_at last_attempt_at last_http_status
+last_error idempotency_key claimed_by lease_until sent_at created_at
+"""
+CONTENT = "id role media_type size sha256 partial path created_at"
+OBJECT = "id role scheme bucket key name size media_type sha256 owned state"
+
+
+def has_keys(document: Mapping[str, Any], *texts: str) -> bool:
+    """Whether a document has exactly the keys in these texts."""
+    return sorted(document) == sorted(word for text in texts for word in text.split())

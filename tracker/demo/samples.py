@@ -35,7 +35,7 @@ SAMPLES = (
         b"name,city,age\nAda,London,36\nAlan,London\n",
         status=Status.FAILED,
         failure_reason=Reason.SERVICE,
-        error_message="row 3 has 2 columns, expected 3",
+        error_message="row 3 has 2 columns",
     ),
     Sample(
         "marathon.txt",
@@ -48,7 +48,7 @@ SAMPLES = (
         "draft.md",
         "# Draft\n\nNot yet – perhaps never.\n".encode(),
         status=Status.CANCELLED,
-        error_message="withdrawn by its author",
+        error_message="withdrawn by author",
     ),
     Sample("letter.txt", b"Dear reader,\r\n\r\nthis arrives once.\r\n"),
     Sample("photo.bin", b"\x89PNG\r\n\x1a\n" + bytes(range(255, -1, -1)) * 8),

@@ -47,9 +47,9 @@ SCRIPT: dict[str, Act] = {
     "report.pdf": Act(seconds=7.0),
     # Larger than what a row takes: this result is kept as a file.
     "orders.json": Act(seconds=1.5, refusals={1: 503}, result_rows=1500),
-    "table.csv": Act(seconds=2.5, ending="error", message="row 3 has 2 columns, expected 3"),
+    "table.csv": Act(seconds=2.5, ending="error", message="row 3 has 2 columns"),
     "marathon.txt": Act(seconds=2.0, ending="timeout", message="stopped after 2 s of work"),
-    "draft.md": Act(seconds=0.5, ending="cancelled", message="withdrawn by its author"),
+    "draft.md": Act(seconds=0.5, ending="cancelled", message="withdrawn by author"),
     "letter.txt": Act(seconds=1.0, loses_reply=True),
     # One 429 is enough to show it: it pauses the whole service, the first time for 5 s.
     "photo.bin": Act(seconds=2.0, refusals={2: 429}),

@@ -1,0 +1,34 @@
+"""tracker fail"""
+
+from __future__ import annotations
+
+from contract import JOB, has_keys
+
+
+def test_a_running_job(project, service):
+    """`fail` ends a running job with the person as reason, and the job is polled no more."""
+    job = project.add()
+    assert project.ok("fail", job).line == f"{job[-8:]} is failed"
+    row = project.row(job)
+    assert (row["failure_reason"], row["error_message"]) == ("person", "Processing failed")
+    assert [type_ for type_, _ in project.events(job)][1:] == [
+        "job:status-changed", "job:error-details", "job:finalized"
+    ]  # fmt: skip
+    project.ok("poll")
+    assert service.seen == []
+
+
+def test_with_a_message(project):
+    """--message is what list, show and the events say."""
+    job = project.json("fail", project.add(), "--message", "upside down")
+    assert has_keys(job, JOB)
+    assert job["error_message"] == "upside down"
+    assert project.events(job["local_id"])[-1][1]["error"] == "upside down"
+    assert "upside down" in project.ok("list").out
+
+
+def test_impossible(project):
+    """A job that has ended stays as it ended, exit 5; one that there is not is exit 4."""
+    job = project.ended()
+    assert f"job {job[-8:]} is completed already" in project.refused(5, "fail", job)
+    assert "no job 'ffffffff'" in project.refused(4, "fail", "ffffffff")

@@ -1,0 +1,39 @@
+"""tracker pause"""
+
+from __future__ import annotations
+
+import signal
+import time
+
+
+def test_nothing_is_polled_and_nothing_lost(project, service):
+    """After `pause` no poller calls anybody; after `resume` everything that was owed is done."""
+    running, recorded = project.add("running"), project.record()
+    service.statuses = ["done"]
+    assert project.ok("pause").line == "paused"
+    project.ok("poll")
+    project.ok("poll", "--for", "300ms")
+    assert service.seen == []
+    assert project.row(running)["status"] == "processing"
+    assert project.row(recorded)["status"] == "pending"
+    assert project.ok("resume").line == "resumed"
+    project.ok("poll")
+    project.ok("poll")
+    assert project.row(running)["status"] == project.row(recorded)["status"] == "completed"
+
+
+def test_a_living_poller_obeys(project, service):
+    """A `run` that is at work stops calling within two seconds of `pause`, and goes on after
+    `resume`."""
+    project.add()
+    runner = project.start("run")
+    service.wait_for(2, "GET")
+    project.ok("pause")
+    time.sleep(2)  # what is looked for is that nothing happens after it
+    count = service.count()
+    time.sleep(0.3)
+    assert service.count() == count
+    project.ok("resume")
+    service.wait_for(count + 2, "GET", timeout=5)
+    runner.signal(signal.SIGTERM)
+    assert runner.end().code == 0
