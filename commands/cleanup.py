@@ -51,6 +51,6 @@ def command(
         return
     verb = "would delete" if dry_run else "deleted"
     click.echo(
-        f"{verb} {receipt.rows_deleted} jobs, removed {receipt.files_removed} files "
-        f"({receipt.bytes_freed} bytes), {receipt.failed} failed"
+        f"{verb}: jobs {receipt.rows_deleted}, files {receipt.files_removed} "
+        f"({receipt.bytes_freed} bytes), failed {receipt.failed}"
     )

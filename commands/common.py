@@ -141,12 +141,19 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="ellipsis", no_wrap=True)
+    for index, column in enumerate(columns):
+        # What people type or look for keeps its width; what may be long gives way.
+        widest = max((len(line[index]) for line in texts), default=0)
+        keeps = widest <= KEPT_WIDTH
+        table.add_column(
+            column, overflow="ellipsis", no_wrap=True, min_width=widest if keeps else None
+        )
     for line in texts:
         table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in line))
     Console().print(table)
 
+
+KEPT_WIDTH = 12
 
 STYLES = {
     "completed": "green",
@@ -185,8 +192,14 @@ def stoppable() -> Iterator[tuple[Stop, Callable[[Poller], None]]]:
             poller.stop()
 
     before = {one: signal.signal(one, handle) for one in (signal.SIGINT, signal.SIGTERM)}
+
+    def hand_over(poller: Poller) -> None:
+        pollers.append(poller)
+        if stop.signal:
+            poller.stop()
+
     try:
-        yield stop, pollers.append
+        yield stop, hand_over
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)

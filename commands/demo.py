@@ -27,7 +27,8 @@ from tracker.errors import CallFailed, TrackerError, UsageError
 
 if TYPE_CHECKING:
     from tracker.demo import Ending, Report
-    from tracker.poller import Poller, Summary
+    from tracker.poller import Poller
+    from tracker.summary import Summary
     from tracker.tracker import Tracker
 
     OnProgress = Callable[[Summary], None] | None

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tracker.poller import Summary
+    from tracker.summary import Summary
     from tracker.tracker import Tracker
 
 
@@ -37,8 +37,6 @@ def progress(
 
         def advance(summary: Summary) -> None:
             done = summary.polled if total is None else summary.ended
-            bar.update(
-                task, completed=done, total=max(due, done) or None, description=summary.sentence
-            )
+            bar.update(task, completed=done, total=max(due, done) or None)
 
         yield advance

@@ -56,10 +56,8 @@ def rows(database: str | Path, sql: str) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str, dict[str, Any]]]:
-    """A demo run for people and one with --json, beside each other: folder, output, document.
-
-    Both have a configuration, a database and a proxy in their environment that would break them.
-    """
+    """A demo for people and one with --json at once: the folder, the output, the document.
+    The configuration, database and proxy of their environment would break them."""
     folder = tmp_path_factory.mktemp("demo")
     hostile = {
         "TRACKER_CONFIG": str(folder / "missing.toml"),
@@ -86,8 +84,7 @@ def test_says_where_to_look(played: tuple[Path, str, dict[str, Any]]) -> None:
 
 
 def test_database_holds_the_jobs(played: tuple[Path, str, dict[str, Any]]) -> None:
-    """The database that is left holds every job but the cleaned-up one, with its true end, one
-    `job:finalized` event for each, and no claim or debt."""
+    """The database left behind holds all jobs but the cleaned-up one, with their true ends."""
     folder, _, _ = played
     found = dict(rows(folder / "tracker.db", "SELECT document_id, status FROM processing_jobs"))
     assert found == {name: end for name, end in STATUSES.items() if end != "cancelled"}

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from threading import Event as Flag
 
 from tracker import clock
-from tracker.errors import DatabaseBusy, DatabaseError, TrackerError
-from tracker.executors.base import Executed, Lane
-from tracker.model import Fault, Job, Operation, Status
+from tracker.errors import DatabaseBusy, DatabaseError
+from tracker.executors.base import Lane
+from tracker.model import Fault, Status
 from tracker.outcomes import Attempted, Outcome, Running, Transition
 from tracker.presence import BEAT_SECONDS, Presence
 from tracker.store import Store
 from tracker.store.claims import Claimed
-from tracker.traffic import Traffic, Work
+from tracker.summary import Summary
+from tracker.traffic import Traffic
 from tracker.transports.base import Call, Reply, Transport
+from tracker.work import Work
 
 log = logging.getLogger("tracker.poller")
 
@@ -33,52 +34,6 @@ PATIENCE_SECONDS = 60.0
 
 GRACE_SECONDS = 10.0
 """How long a stopping poller waits for what is in flight."""
-
-
-@dataclass(slots=True)
-class Summary:
-    """What a run did.
-
-    ``errors`` counts calls without a usable reply, ``void`` outcomes that no longer counted
-    because somebody else had settled the job. ``paused`` is whether all polling is turned off,
-    ``stepped_back_for`` another poller (host and process id) that made this one unnecessary.
-    """
-
-    polled: int = 0
-    submitted: int = 0
-    retrieved: int = 0
-    notified: int = 0
-    completed: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    errors: int = 0
-    void: int = 0
-    duration_seconds: float = 0.0
-    stopped: bool = False
-    paused: bool = False
-    stepped_back_for: str | None = None
-
-    @property
-    def ended(self) -> int:
-        """How many jobs reached their end."""
-        return self.completed + self.failed + self.cancelled
-
-    @property
-    def sentence(self) -> str:
-        """The one line that says what was done."""
-        counts = (
-            (self.submitted, "submitted"),
-            (self.polled, "polled"),
-            (self.completed, "completed"),
-            (self.failed, "failed"),
-            (self.cancelled, "cancelled"),
-            (self.errors, "calls without a usable reply"),
-        )
-        if self.stepped_back_for:
-            return f"nothing done: another poller is at work ({self.stepped_back_for})"
-        parts = [f"{count} {what}" for count, what in counts if count]
-        quiet = "all polling is paused (see: tracker resume)" if self.paused else "nothing due"
-        return ", ".join(parts) or quiet
 
 
 class Poller:
@@ -277,25 +232,20 @@ class Poller:
         count = len(claimed.jobs) + len(claimed.operations) + len(claimed.unreadable)
         self._traffic.note_claimed(lane, count, limit)
         for unreadable in claimed.unreadable:
-            log.error("job %s: %s", _local_id(unreadable.claimed), unreadable.why)
-            reply = Reply(fault=Fault.INVALID, message=unreadable.why, sent=False)
-            self._conclude(Work(lane, unreadable.claimed), reply)
+            work = Work(lane, unreadable.claimed)
+            log.error("job %s: %s", work.local_id, unreadable.why)
+            self._conclude(work, Reply(fault=Fault.INVALID, message=unreadable.why, sent=False))
         for operation in claimed.operations:
             self._prepare(Work(lane, operation))
         for job in claimed.jobs:
             self._prepare(Work(lane, job))
 
     def _prepare(self, work: Work) -> None:
-        try:
-            prepared = work.executor.prepare(work.item)
-        except Exception as error:
-            if not isinstance(error, TrackerError):
-                log.exception("job %s: its call could not be built", _local_id(work.item))
-            reply = Reply(fault=Fault.INVALID, message=str(error), sent=False)
-            self._conclude(work, reply)
-            return
+        prepared = work.prepare()
         if isinstance(prepared, Call):
             self._traffic.queue(work, prepared)
+        elif isinstance(prepared, Reply):
+            self._conclude(work, prepared)
         else:
             self._owe(prepared)
 
@@ -310,19 +260,7 @@ class Poller:
             self._conclude(work, reply)
 
     def _conclude(self, work: Work, reply: Reply) -> None:
-        try:
-            executed = work.executor.settle(work.item, reply)
-        except Exception:
-            # A definition's own code, or a reply nobody imagined: this job alone meets it.
-            log.exception("job %s: its reply could not be read", _local_id(work.item))
-            broken = Reply(
-                status=reply.status,
-                fault=Fault.UNREADABLE,
-                message="the reply could not be read; see the log",
-                sent=reply.sent,
-            )
-            executed = work.executor.settle(work.item, broken)
-        self._log(work, executed, reply)
+        executed = work.conclude(reply, self._presence.me.kind)
         self.summary.errors += executed.failure is not None
         self._owe(executed.outcome)
         try:
@@ -336,29 +274,6 @@ class Poller:
         if not self._outcomes:
             self._oldest_outcome = clock.monotonic()
         self._outcomes.append(outcome)
-
-    def _log(self, work: Work, executed: Executed, reply: Reply) -> None:
-        """Every attempt and its outcome; a poll that went well is worth a line only to -vv."""
-        level = logging.DEBUG if work.kind == "poll" else logging.INFO
-        if executed.failure is not None:
-            level = logging.WARNING
-        if not log.isEnabledFor(level):
-            return
-        log.log(
-            level,
-            "%s %s: %s",
-            work.lane.name,
-            work.kind,
-            executed.failure.message if executed.failure else f"HTTP {reply.status}",
-            extra={
-                "job": _local_id(work.item),
-                "service": work.lane.name,
-                "operation": work.kind,
-                "http_status": reply.status or None,
-                "duration_seconds": round(reply.elapsed, 4),
-                "trigger": self._presence.me.kind,
-            },
-        )
 
     # Once a second.
 
@@ -454,7 +369,3 @@ MIN_LEASE_SECONDS = 60.0
 def lease_seconds(lane: Lane) -> float:
     """How long a claim holds: at least twice the longest call, and never under a minute."""
     return max(MIN_LEASE_SECONDS, 2 * lane.timeout)
-
-
-def _local_id(item: Job | Operation) -> str:
-    return item.local_id if isinstance(item, Job) else item.job.local_id

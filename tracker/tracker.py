@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from tracker import config, ids, lifecycle
+from tracker import config, lifecycle
 from tracker.background import Background
 from tracker.config import Config
-from tracker.errors import Impossible, TrackerError, UsageError, WaitTimeout
+from tracker.errors import Impossible, TrackerError
 from tracker.lifecycle import Rules
 from tracker.maintenance import ledger_path
-from tracker.model import PRIORITIES, Job, Json, Kind, NewOperation, ProcessingJob, Status
+from tracker.model import ProcessingJob, Status
 from tracker.outcomes import Transition
-from tracker.records import Records, has_ended
+from tracker.recording import Recording
+from tracker.serving import ATTEMPT_SECONDS, Serving
 from tracker.spool import Folder
 from tracker.store import Store, open_store
 
 if TYPE_CHECKING:
     from tracker.cleanup import Receipt
-    from tracker.executors.base import Lane
-    from tracker.poller import Poller, Summary
     from tracker.services import Services, Sink
 
-ATTEMPT_SECONDS = 10.0
-"""Bound of the attempt that follows a submission at once."""
 
-FORCED_SECONDS = 45.0
-"""How long `poll` waits for jobs that it was asked to poll now; a paused service may outlast it."""
-
-Progress = Callable[["Summary"], None]
-OnPoller = Callable[["Poller"], None]
-
-
-class Tracker(Records):
+class Tracker(Recording, Serving):
     """One ledger and the services it knows. A context manager; safe to share between threads.
 
     >>> with Tracker("tracker.toml") as tracker:          # doctest: +SKIP
@@ -64,7 +54,7 @@ class Tracker(Records):
             configuration.folder or self.database.with_name(self.database.name + ".files")
         )
         self._services: Services | None = None
-        self._sinks: list[Sink] = []
+        self._sinks: list[Sink] | None = None
         self._lock = Lock()
         self._background = Background(self.attempt)
 
@@ -84,11 +74,20 @@ class Tracker(Records):
         """The services of the configuration, checked. Raises ConfigError."""
         with self._lock:
             if self._services is None:
-                from tracker.services import load_services, load_sinks
+                from tracker.services import load_services
 
-                self._sinks = load_sinks(self.config)
                 self._services = load_services(self.config)
             return self._services
+
+    @property
+    def sinks(self) -> list[Sink]:
+        """Who is told when a job ends. Raises ConfigError."""
+        with self._lock:
+            if self._sinks is None:
+                from tracker.services import load_sinks
+
+                self._sinks = load_sinks(self.config)
+            return self._sinks
 
     def signed_in(self, service: str) -> str:
         """``ok``, ``none needed``, or why the service's credentials cannot be had; never a
@@ -101,233 +100,6 @@ class Tracker(Records):
         except TrackerError as error:
             return str(error)
         return "ok"
-
-    # Recording.
-
-    def submit(
-        self,
-        service: str,
-        payload: Mapping[str, Json] | None = None,
-        *,
-        file: str | Path | None = None,
-        job_type: str = "",
-        project: str | None = None,
-        session_id: str | None = None,
-        document_id: str | None = None,
-        estimated_seconds: float | None = None,
-        priority: str = "medium",
-        sync: bool = True,
-    ) -> ProcessingJob:
-        """Record a new job and return it at once; with `sync`, a first attempt to get it accepted
-        follows in the background.
-
-        `payload` and `file` are what the service's create call is built from. The file is copied
-        into the tracker's folder first. `priority` is critical, high, medium or low. Raises
-        NotFound for an unknown service, UsageError when the create call lacks something; nothing
-        is recorded then.
-        """
-        found = self.services.find(service)
-        if found.create is None:
-            raise UsageError(
-                f"service '{service}' has no create call",
-                f"define [services.{service}.create], or track a job that runs: tracker add",
-            )
-        if priority not in PRIORITIES:
-            raise UsageError(f"priority '{priority}' is none of {', '.join(PRIORITIES)}")
-        job = ProcessingJob(
-            local_id=ids.new_id(),
-            service=service,
-            status=Status.PENDING,
-            account=found.account,
-            job_type=job_type,
-            user_id=self.config.user_id,
-            session_id=session_id,
-            project=project,
-            document_id=document_id,
-            payload=dict(payload or {}),
-            estimated_completion_seconds=estimated_seconds,
-        )
-        source = None if file is None else Path(file)
-        in_hand = _in_hand(job)
-        in_hand.input = None if source is None else self.folder.describe(source)
-        found.build_create(in_hand, job.local_id)
-        spooled = None if source is None else self.folder.take_in(source, job.local_id)
-        operation = NewOperation(
-            Kind.CREATE,
-            service,
-            found.account,
-            priority=priority,
-            idempotency_key=job.local_id,
-        )
-        try:
-            self.store.submit(job, operation, spooled=spooled)
-        except BaseException:
-            if spooled is not None:
-                self.folder.remove(str(spooled["path"]))
-            raise
-        if sync:
-            self._background.hand(job.local_id)
-        return job
-
-    def add(
-        self,
-        service: str,
-        server_id: str,
-        *,
-        job_type: str = "",
-        project: str | None = None,
-        session_id: str | None = None,
-        document_id: str | None = None,
-        variables: Mapping[str, Json] | None = None,
-    ) -> ProcessingJob:
-        """Track a job that already runs at `service`; it is due at once. `variables` are what its
-        calls need besides the id. Raises Impossible when it is tracked already."""
-        found = self.services.find(service)
-        if found.status is None:
-            raise UsageError(f"service '{service}' has no status call")
-        if not server_id:
-            raise UsageError("the server id is empty")
-        job = ProcessingJob(
-            local_id=ids.new_id(),
-            service=service,
-            status=Status.PROCESSING,
-            server_id=server_id,
-            account=found.account,
-            job_type=job_type,
-            user_id=self.config.user_id,
-            project=project,
-            session_id=session_id,
-            document_id=document_id,
-            vars=dict(variables or {}),
-        )
-        in_hand = _in_hand(job)
-        found.build_status(in_hand)
-        self.store.adopt(job, found.server_key(in_hand), 0.0)
-        return self.store.get(job.local_id)
-
-    # Serving.
-
-    def attempt(self, local_ids: Sequence[str], on_poller: OnPoller | None = None) -> Summary:
-        """Attempt now what these jobs owe, for 10 s at most; what is left stays owed."""
-        poller = self._poller("submit", once=True, only=local_ids, bound=ATTEMPT_SECONDS)
-        if on_poller is not None:
-            on_poller(poller)
-        return poller.run(seconds=ATTEMPT_SECONDS)
-
-    def poll(
-        self,
-        jobs: Sequence[str | ProcessingJob] = (),
-        *,
-        seconds: float | None = None,
-        services: Sequence[str] = (),
-        limit: int | None = None,
-        overlap: bool = True,
-        on_progress: Progress | None = None,
-        on_poller: OnPoller | None = None,
-    ) -> Summary:
-        """Handle what is due now; with `seconds`, also what becomes due in that time.
-
-        `jobs` are polled now, whenever they are due. `services` serves only those, `limit` bounds
-        the number of polls. Without `overlap` it steps back while another poller serves
-        everything: until that one ends, or at once where there are no `seconds`.
-        """
-        only = [self.local_id(job) for job in jobs] or None
-        if only:
-            self.store.make_due(only)
-        poller = self._poller(
-            "poll" if only is None else "wait",
-            once=seconds is None and only is None,
-            only=only,
-            services=services,
-            limit=limit,
-            on_progress=on_progress,
-        )
-        if on_poller is not None:
-            on_poller(poller)
-        if only:
-            seconds = FORCED_SECONDS if seconds is None else seconds
-            before = {job.local_id: job.poll_count for job in self.store.get_many(only)}
-            return poller.run(seconds=seconds, until=lambda: self._polled_since(before))
-        summary = poller.run(seconds=seconds, overlap=overlap)
-        self.store.note_checked(self.config.fingerprint)
-        return summary
-
-    def run(self, *, services: Sequence[str] = (), on_poller: OnPoller | None = None) -> Summary:
-        """Serve until `Poller.stop` is called on what `on_poller` is given."""
-        poller = self._poller("run", services=services)
-        if on_poller is not None:
-            on_poller(poller)
-        return poller.run()
-
-    def wait(
-        self,
-        *jobs: str | ProcessingJob,
-        timeout: float | None = None,
-        on_progress: Progress | None = None,
-        on_poller: OnPoller | None = None,
-    ) -> list[ProcessingJob]:
-        """Wait until all of `jobs` have ended, polling whatever of them is due; return them.
-
-        A job whose submission was given up or is in doubt counts as ended. Raises WaitTimeout
-        after `timeout` seconds.
-        """
-        only = [self.local_id(job) for job in jobs]
-        poller = self._poller("wait", only=only, on_progress=on_progress)
-        if on_poller is not None:
-            on_poller(poller)
-        if not self._ended(only):
-            poller.run(seconds=timeout, until=lambda: self._ended(only))
-        ended = {job.local_id: job for job in self.store.get_many(only)}
-        found = [ended[local_id] for local_id in only if local_id in ended]
-        running = [job.short_id for job in found if not has_ended(job)]
-        if running and not poller.summary.stopped:
-            raise WaitTimeout(
-                f"{len(running)} of {len(found)} jobs did not end within {timeout:g} s: "
-                + ", ".join(running[:5]),
-                "they go on; wait again, or see: tracker explain JOB",
-            )
-        return found
-
-    def _poller(
-        self,
-        kind: str,
-        *,
-        once: bool = False,
-        only: Sequence[str] | None = None,
-        services: Sequence[str] = (),
-        limit: int | None = None,
-        bound: float | None = None,
-        on_progress: Progress | None = None,
-    ) -> Poller:
-        from tracker.poller import Poller
-        from tracker.transports import TRANSPORTS
-
-        return Poller(
-            self.store,
-            self._lanes(services, bound),
-            TRANSPORTS,
-            kind=kind,
-            once=once,
-            only=only,
-            limit=limit,
-            concurrency=self.config.concurrency,
-            on_progress=on_progress,
-        )
-
-    def _lanes(self, names: Sequence[str], bound: float | None) -> list[Lane]:
-        from tracker.executors import lanes_of
-
-        chosen = [self.services.find(name) for name in names] or list(self.services.values())
-        return lanes_of(chosen, self._sinks, self.folder.results, bound)
-
-    def _polled_since(self, before: dict[str, int]) -> bool:
-        return all(
-            job.poll_count > before[job.local_id] or job.status != Status.PROCESSING
-            for job in self.store.get_many(list(before))
-        )
-
-    def _ended(self, local_ids: Sequence[str]) -> bool:
-        return all(has_ended(job) for job in self.store.get_many(local_ids))
 
     # What a person does.
 
@@ -344,7 +116,7 @@ class Tracker(Records):
     ) -> ProcessingJob:
         found = self.get(job)
         in_hand = self.store.job_in_hand(found.local_id)
-        rules = Rules(sinks=self._sink_names())
+        rules = Rules(sinks=tuple(sink.name for sink in self.sinks))
         change = lifecycle.by_hand(in_hand, status, rules, error=message)
         return self._act(found, change, f"is {found.status} already")
 
@@ -364,10 +136,6 @@ class Tracker(Records):
         if not self.store.act(job.local_id, change):
             raise Impossible(f"job {job.short_id} {otherwise}", f"see: tracker show {job.short_id}")
         return self.store.get(job.local_id)
-
-    def _sink_names(self) -> tuple[str, ...]:
-        assert self.services is not None  # loads the sinks too
-        return tuple(sink.name for sink in self._sinks)
 
     def pause(self) -> bool:
         """Turn all polling and syncing off, for every poller; False when it was off."""
@@ -391,21 +159,3 @@ class Tracker(Records):
         policy = self.config.cleanup
         age = policy.older_than if older_than is None else older_than
         return clean_up(self.store, self.folder, age, statuses, keep=policy.keep, dry_run=dry_run)
-
-
-def _in_hand(job: ProcessingJob) -> Job:
-    return Job(
-        id=0,
-        local_id=job.local_id,
-        service=job.service,
-        account=job.account,
-        server_id=job.server_id,
-        status=job.status,
-        job_type=job.job_type,
-        user_id=job.user_id,
-        session_id=job.session_id,
-        project=job.project,
-        document_id=job.document_id,
-        payload=job.payload,
-        vars=job.vars,
-    )

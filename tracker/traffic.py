@@ -8,41 +8,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tracker import clock, schedule
-from tracker.executors.base import Executor, Lane
+from tracker.executors.base import Lane
 from tracker.model import SERVICE_FAULTS, Failure, Fault, Job, Operation
 from tracker.outcomes import Attempted, Outcome, Released, Transition
 from tracker.store import Store
 from tracker.store.budgets import Budget
 from tracker.transports.base import Call, Reply, Transport
+from tracker.work import Work
 
 FAILING_JOBS = 5
 """So many different jobs failing in a row mean that the service is ill, not they."""
 
 EMPTY_CLAIM_SECONDS = 0.05
-
-
-@dataclass(slots=True)
-class Work:
-    """One claimed item on its lane."""
-
-    lane: Lane
-    item: Job | Operation
-
-    @property
-    def kind(self) -> str:
-        """What is to be done: ``poll``, or the operation's kind."""
-        return "poll" if isinstance(self.item, Job) else self.item.kind
-
-    @property
-    def executor(self) -> Executor[Any]:
-        """Who knows how."""
-        if isinstance(self.item, Job):
-            assert self.lane.polls is not None  # or it would not have been claimed
-            return self.lane.polls
-        return self.lane.operations[self.item.kind]
 
 
 @dataclass(slots=True)
@@ -265,7 +244,7 @@ class Traffic:
         if failure.fault in SERVICE_FAULTS or road.budget.pause_count:
             why, least = failure.message, failure.retry_after or 0.0
         else:
-            if not _first_failure(work.item):
+            if not work.first_failure:
                 return []
             road.clean = False
             failing = self._store.note_failing_jobs(name, account)
@@ -305,8 +284,3 @@ class Traffic:
         if name not in self._transports:
             self._transports[name] = self._makers[name](self._concurrency)
         return self._transports[name]
-
-
-def _first_failure(item: Job | Operation) -> bool:
-    """Whether the item's call before this one went well: so a job counts once in a row."""
-    return (item.retry_count if isinstance(item, Job) else item.attempts) == 0

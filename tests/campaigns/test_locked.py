@@ -43,8 +43,7 @@ def test_locked_by_a_third(make_yard: MakeYard, seconds: float, keys: bool) -> N
         poll='first = "100ms"\nevery = "1s"\nmax_per_minute = 60',
         timeout="30s",
     )
-    for number in range(6):
-        yard.run("submit", "mill", "-p", f"marker=m{number}", "--no-sync")
+    yard.submit(6)
     yard.adopt(yard.service.make(6))
     pollers = [yard.start("poll", "--overlap", "--json", "--for", "60s") for _ in range(2)]
     wait_for(lambda: yard.service.record()["creates"], "creates in flight")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tracker import ids
+from tracker import Tracker, ids
 from tracker.model import ProcessingJob, Status
 from tracker.store import open_store, server_key
 
@@ -27,7 +27,9 @@ BESIDE = Path(sys.executable).with_name("tracker")
 COMMAND = str(BESIDE if BESIDE.exists() else shutil.which("tracker"))
 PATIENCE = 60.0  # seconds after which a test is broken, not slow
 
-QUICK = {
+QUICK: dict[str, Any] = {
+    "idempotency": "header",
+    "concurrency": 8,
     "rate": "unlimited",
     "timeout": "8s",
     "poll": 'first = "100ms"\nevery = "300ms"\nmax_per_minute = 600\n'
@@ -35,6 +37,32 @@ QUICK = {
     "retry": 'base = "200ms"\ncap = "1s"\nattempts = 100',
 }
 """A service whose jobs are over in seconds."""
+
+SERVICE = """
+[services.%(name)s]
+base_url = "http://127.0.0.1:%(port)d"
+rate = "%(rate)s"
+concurrency = %(concurrency)d
+timeout = "%(timeout)s"
+[services.%(name)s.poll]
+%(poll)s
+[services.%(name)s.retry]
+%(retry)s
+[services.%(name)s.create]
+request = { method = "POST", path = "/jobs", json = { marker = "{payload.marker}" } }
+idempotency = "%(idempotency)s"
+server_id = "body.job_id"
+[services.%(name)s.status]
+request = { path = "/jobs/{server_id}" }
+state = "body.status"
+error = "body.error"
+[services.%(name)s.states]
+processing = ["running"]
+completed = ["done"]
+failed = ["error"]
+[services.%(name)s.result]
+request = { path = "/jobs/{server_id}/result" }
+"""
 
 
 def wait_for(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
@@ -44,6 +72,15 @@ def wait_for(condition: Callable[[], Any], what: str, patience: float = PATIENCE
         assert time.monotonic() < latest, f"waited {patience:g} s for: {what}"
         time.sleep(0.02)
     return found
+
+
+def listens(process: subprocess.Popen[str]) -> bool:
+    """Whether a process has a handler for SIGTERM by now, or has ended."""
+    if process.poll() is not None:
+        return True
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 class Service:
@@ -104,38 +141,12 @@ class Yard:
         self._started: list[subprocess.Popen[str]] = []
         self.configure()
 
-    def configure(
-        self, *, idempotency: str = "header", concurrency: int = 8, **settings: str
-    ) -> None:
-        """Write the configuration; `settings` go over those of `QUICK`."""
-        set_ = {**QUICK, **settings}
-        text = f"""
-database = "tracker.db"
-[services.mill]
-base_url = "http://127.0.0.1:{self.service.port}"
-rate = "{set_["rate"]}"
-concurrency = {concurrency}
-timeout = "{set_["timeout"]}"
-[services.mill.poll]
-{set_["poll"]}
-[services.mill.retry]
-{set_["retry"]}
-[services.mill.create]
-request = {{ method = "POST", path = "/jobs", json = {{ marker = "{{payload.marker}}" }} }}
-idempotency = "{idempotency}"
-server_id = "body.job_id"
-[services.mill.status]
-request = {{ path = "/jobs/{{server_id}}" }}
-state = "body.status"
-error = "body.error"
-[services.mill.states]
-processing = ["running"]
-completed = ["done"]
-failed = ["error"]
-[services.mill.result]
-request = {{ path = "/jobs/{{server_id}}/result" }}
-"""
-        (self.folder / "tracker.toml").write_text(text)
+    def configure(self, *names: str, **settings: Any) -> None:
+        """Write the configuration: services called `names` (default: mill), `settings` over those
+        of `QUICK`."""
+        values = {**QUICK, **settings, "port": self.service.port}
+        services = [SERVICE % {**values, "name": name} for name in names or ("mill",)]
+        (self.folder / "tracker.toml").write_text('database = "tracker.db"\n' + "".join(services))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """The command `tracker`, running; see `said` for its output."""
@@ -173,7 +184,8 @@ request = {{ path = "/jobs/{{server_id}}/result" }}
         return self.said(process)[0]
 
     def stop(self, process: subprocess.Popen[str], patience: float = 15.0) -> int:
-        """End a command politely; its exit code."""
+        """End a command politely, once it listens to that; its exit code."""
+        wait_for(lambda: listens(process), "a handler for SIGTERM")
         process.send_signal(signal.SIGTERM)
         return process.wait(patience)
 
@@ -194,6 +206,12 @@ request = {{ path = "/jobs/{{server_id}}/result" }}
         finally:
             connection.close()
 
+    def submit(self, count: int, service: str = "mill") -> None:
+        """Record `count` jobs, marked m0, m1 …, without attempting them."""
+        with Tracker(self.folder / "tracker.toml") as tracker:
+            for number in range(count):
+                tracker.submit(service, {"marker": f"m{number}"}, sync=False)
+
     def adopt(self, jobs: Iterable[str]) -> None:
         """Put jobs that run at the service on record, all due now, in one transaction."""
         store = open_store(self.ledger)
@@ -207,9 +225,11 @@ request = {{ path = "/jobs/{{server_id}}/result" }}
 
     def settle_down(self, patience: float = PATIENCE) -> None:
         """Serve until nothing runs and nothing is owed that may be sent."""
-        poller = self.start("run", "--quiet")
-        wait_for(self.is_quiet, f"quiet; {self.statuses()}", patience)
-        assert self.stop(poller) == 0, self.said(poller)
+        latest = time.monotonic() + patience
+        self.run("poll", "--overlap", "--quiet")
+        while not self.is_quiet():
+            assert time.monotonic() < latest, self.statuses()
+            self.run("poll", "--overlap", "--quiet", "--for", "500ms")
 
     def is_quiet(self) -> bool:
         """Whether all that is left is over or in doubt."""

@@ -27,7 +27,7 @@ def test_json(project):
     """`events --json` is a list; each event has exactly these keys."""
     project.ended()
     events = project.json("events")
-    assert [event["type"] for event in events][0] == "job:created"
+    assert events[0]["type"] == "job:created"
     assert all(has_keys(event, EVENT) for event in events)
 
 
@@ -66,14 +66,9 @@ def test_follow_until_enough(project):
     command = project.start("events", job, "--follow", "--limit", "2")
     assert "job:created" in command.line()
     project.ok("fail", job)
-    assert command.end() == (0, command_out := f"{command_out_of(project, 2)}", "")
-    assert "job:status-changed" in command_out
-
-
-def command_out_of(project, seq):
-    [row] = project.rows("SELECT * FROM job_events WHERE seq = ?", seq)
-    data = json.dumps(json.loads(row["data"]), ensure_ascii=False)
-    return f"{seq}\t{row['at']}\t{row['local_id'][-8:]}\t{row['type']}\t{data}\n"
+    done = command.end()
+    assert (done.code, done.err) == (0, "")
+    assert done.line.split("\t")[::3] == ["2", "job:status-changed"]
 
 
 def test_what_cannot_be(project):

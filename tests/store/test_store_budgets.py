@@ -35,8 +35,9 @@ def test_calls_keep_their_distance(connect, distance, sequence):
             frozen.tick(pause)
     for one in stores:
         one.close()
+    # Due times are stored in milliseconds: that may cost or gain a tenth of one.
     gaps = [later - sooner for sooner, later in zip(sent, sent[1:], strict=False)]
-    assert all(gap >= distance - 1e-5 for gap in gaps)
+    assert all(gap >= distance - 1.1e-4 for gap in gaps)
 
 
 def test_tokens_are_there_when_told(store, time):

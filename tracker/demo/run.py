@@ -15,8 +15,9 @@ from tracker.demo.service import DemoService
 from tracker.errors import WaitTimeout
 from tracker.model import Status
 from tracker.poller import Poller
+from tracker.serving import OnPoller, Progress
 from tracker.store.reads import EventRow
-from tracker.tracker import OnPoller, Progress, Tracker
+from tracker.tracker import Tracker
 
 PATIENCE_SECONDS = 24.0
 """After this long a job that has not ended counts as one that went wrong. A run takes about 10 s

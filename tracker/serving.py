@@ -1,0 +1,161 @@
+"""Serving what is due: the half of the facade that calls out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from tracker.config import Config
+from tracker.errors import WaitTimeout
+from tracker.model import ProcessingJob, Status
+from tracker.records import Records, has_ended
+from tracker.spool import Folder
+
+if TYPE_CHECKING:
+    from tracker.executors.base import Lane
+    from tracker.poller import Poller
+    from tracker.services import Sink
+    from tracker.summary import Summary
+
+ATTEMPT_SECONDS = 10.0
+"""Bound of the attempt that follows a submission at once."""
+
+FORCED_SECONDS = 45.0
+"""How long `poll` waits for jobs that it was asked to poll now; a paused service may outlast it."""
+
+Progress = Callable[["Summary"], None]
+OnPoller = Callable[["Poller"], None]
+
+
+class Serving(Records):
+    """Each call makes one poller; any number may serve one ledger beside each other."""
+
+    config: Config
+    folder: Folder
+
+    @property
+    def sinks(self) -> list[Sink]:
+        """Who is told when a job ends."""
+        raise NotImplementedError
+
+    def attempt(self, local_ids: Sequence[str], on_poller: OnPoller | None = None) -> Summary:
+        """Attempt now what these jobs owe, for 10 s at most; what is left stays owed."""
+        poller = self._poller("submit", once=True, only=local_ids, bound=ATTEMPT_SECONDS)
+        if on_poller is not None:
+            on_poller(poller)
+        return poller.run(seconds=ATTEMPT_SECONDS)
+
+    def poll(
+        self,
+        jobs: Sequence[str | ProcessingJob] = (),
+        *,
+        seconds: float | None = None,
+        services: Sequence[str] = (),
+        limit: int | None = None,
+        overlap: bool = True,
+        on_progress: Progress | None = None,
+        on_poller: OnPoller | None = None,
+    ) -> Summary:
+        """Handle what is due now; with `seconds`, also what becomes due in that time.
+
+        `jobs` are polled now, whenever they are due. `services` serves only those, `limit` bounds
+        the number of polls. Without `overlap` it steps back while another poller serves
+        everything: until that one ends, or at once where there are no `seconds`.
+        """
+        only = [self.local_id(job) for job in jobs] or None
+        if only:
+            self.store.make_due(only)
+        poller = self._poller(
+            "poll" if only is None else "wait",
+            once=seconds is None and only is None,
+            only=only,
+            services=services,
+            limit=limit,
+            on_progress=on_progress,
+        )
+        if on_poller is not None:
+            on_poller(poller)
+        if only:
+            seconds = FORCED_SECONDS if seconds is None else seconds
+            before = {job.local_id: job.poll_count for job in self.store.get_many(only)}
+            return poller.run(seconds=seconds, until=lambda: self._polled_since(before))
+        summary = poller.run(seconds=seconds, overlap=overlap)
+        self.store.note_checked(self.config.fingerprint)
+        return summary
+
+    def run(self, *, services: Sequence[str] = (), on_poller: OnPoller | None = None) -> Summary:
+        """Serve until `Poller.stop` is called on what `on_poller` is given."""
+        poller = self._poller("run", services=services)
+        if on_poller is not None:
+            on_poller(poller)
+        return poller.run()
+
+    def wait(
+        self,
+        *jobs: str | ProcessingJob,
+        timeout: float | None = None,
+        on_progress: Progress | None = None,
+        on_poller: OnPoller | None = None,
+    ) -> list[ProcessingJob]:
+        """Wait until all of `jobs` have ended, polling whatever of them is due; return them.
+
+        A job whose submission was given up or is in doubt counts as ended. Raises WaitTimeout
+        after `timeout` seconds.
+        """
+        only = [self.local_id(job) for job in jobs]
+        poller = self._poller("wait", only=only, on_progress=on_progress)
+        if on_poller is not None:
+            on_poller(poller)
+        if not self._ended(only):
+            poller.run(seconds=timeout, until=lambda: self._ended(only))
+        ended = {job.local_id: job for job in self.store.get_many(only)}
+        found = [ended[local_id] for local_id in only if local_id in ended]
+        running = [job.short_id for job in found if not has_ended(job)]
+        if running and not poller.summary.stopped:
+            raise WaitTimeout(
+                f"{len(running)} of {len(found)} jobs did not end within {timeout:g} s: "
+                + ", ".join(running[:5]),
+                "they go on; wait again, or see: tracker explain JOB",
+            )
+        return found
+
+    def _poller(
+        self,
+        kind: str,
+        *,
+        once: bool = False,
+        only: Sequence[str] | None = None,
+        services: Sequence[str] = (),
+        limit: int | None = None,
+        bound: float | None = None,
+        on_progress: Progress | None = None,
+    ) -> Poller:
+        from tracker.poller import Poller
+        from tracker.transports import TRANSPORTS
+
+        return Poller(
+            self.store,
+            self._lanes(services, bound),
+            TRANSPORTS,
+            kind=kind,
+            once=once,
+            only=only,
+            limit=limit,
+            concurrency=self.config.concurrency,
+            on_progress=on_progress,
+        )
+
+    def _lanes(self, names: Sequence[str], bound: float | None) -> list[Lane]:
+        from tracker.executors import lanes_of
+
+        chosen = [self.services.find(name) for name in names] or list(self.services.values())
+        return lanes_of(chosen, self.sinks, self.folder.results, bound)
+
+    def _polled_since(self, before: dict[str, int]) -> bool:
+        return all(
+            job.poll_count > before[job.local_id] or job.status != Status.PROCESSING
+            for job in self.store.get_many(list(before))
+        )
+
+    def _ended(self, local_ids: Sequence[str]) -> bool:
+        return all(has_ended(job) for job in self.store.get_many(local_ids))

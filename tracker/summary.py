@@ -1,0 +1,51 @@
+"""What a poller did, in counts and in one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did.
+
+    ``errors`` counts calls without a usable reply, ``void`` outcomes that no longer counted
+    because somebody else had settled the job. ``paused`` is whether all polling is turned off,
+    ``stepped_back_for`` another poller (host and process id) that made this one unnecessary.
+    """
+
+    polled: int = 0
+    submitted: int = 0
+    retrieved: int = 0
+    notified: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    errors: int = 0
+    void: int = 0
+    duration_seconds: float = 0.0
+    stopped: bool = False
+    paused: bool = False
+    stepped_back_for: str | None = None
+
+    @property
+    def ended(self) -> int:
+        """How many jobs reached their end."""
+        return self.completed + self.failed + self.cancelled
+
+    @property
+    def sentence(self) -> str:
+        """The one line that says what was done."""
+        counts = (
+            (self.submitted, "submitted"),
+            (self.polled, "polled"),
+            (self.completed, "completed"),
+            (self.failed, "failed"),
+            (self.cancelled, "cancelled"),
+            (self.errors, "without a usable reply"),
+        )
+        if self.stepped_back_for:
+            return f"nothing done: another poller is at work ({self.stepped_back_for})"
+        parts = [f"{count} {what}" for count, what in counts if count]
+        quiet = "all polling is paused (see: tracker resume)" if self.paused else "nothing due"
+        return ", ".join(parts) or quiet
