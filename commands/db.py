@@ -73,8 +73,9 @@ def _text(value: Any) -> str:
 
 @command.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@json_option
 @common
-def backup(settings: Settings, file: Path) -> None:
+def backup(settings: Settings, file: Path, as_json: bool) -> None:
     """Copy the database, as it is at one moment, to a new FILE. Pollers may go on meanwhile.
 
     \b
@@ -82,4 +83,7 @@ def backup(settings: Settings, file: Path) -> None:
     """
     with settings.open() as tracker:
         tracker.store.database.backup(file.absolute())
+    if as_json:
+        print_json({"backup": str(file.absolute()), "bytes": file.stat().st_size})
+        return
     click.echo(f"{file} holds the database as it was just now")

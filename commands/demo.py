@@ -27,7 +27,6 @@ from tracker.errors import CallFailed, TrackerError, UsageError
 
 if TYPE_CHECKING:
     from tracker.demo import Ending, Report
-    from tracker.poller import Poller
     from tracker.summary import Summary
     from tracker.tracker import Tracker
 
@@ -85,13 +84,7 @@ def _run(folder: Path, shown: bool) -> tuple[Report, int]:
     def watch(tracker: Tracker, total: int) -> AbstractContextManager[OnProgress]:
         return progress(tracker, show=shown, total=total)
 
-    with stoppable() as (stop, register):
-
-        def on_poller(poller: Poller) -> None:
-            register(poller)
-            if stop.signal:  # the signal came before there was a poller to stop
-                poller.stop()
-
+    with stoppable() as (stop, on_poller):
         say = click.echo if shown else _say_nothing
         report = run_demo(folder, say=say, watch=watch, on_poller=on_poller)
     return report, stop.exit_code

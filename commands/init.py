@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from tracker.commands.common import Settings, common
+from tracker.commands.common import Settings, common, json_option, print_json
 
 from tracker.errors import Impossible, TrackerError
 
@@ -47,8 +47,9 @@ TEMPLATE = """\
 
 @click.command()
 @click.argument("folder", default=".", type=click.Path(path_type=Path, file_okay=False))
+@json_option
 @common
-def command(settings: Settings, folder: Path) -> None:
+def command(settings: Settings, folder: Path, as_json: bool) -> None:
     """Write a commented tracker.toml into FOLDER (default: here) and create the database.
 
     \b
@@ -65,5 +66,9 @@ def command(settings: Settings, folder: Path) -> None:
         raise TrackerError(f"{target} cannot be written: {error.strerror}") from None
     settings.config_path = str(target)
     with settings.open() as tracker:
-        click.echo(f"wrote {target}, created {tracker.database}")
-        click.echo(f"next: describe a service in {target}, then: tracker submit SERVICE")
+        database = tracker.database
+    if as_json:
+        print_json({"config": str(target.absolute()), "database": str(database)})
+        return
+    click.echo(f"wrote {target}, created {database}")
+    click.echo(f"next: describe a service in {target}, then: tracker submit SERVICE")

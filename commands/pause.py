@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import click
-from tracker.commands.common import Settings, common
+from tracker.commands.common import Settings, common, json_option, print_json
 
 
 @click.command()
+@json_option
 @common
-def command(settings: Settings) -> None:
+def command(settings: Settings, as_json: bool) -> None:
     """Turn all polling and submitting off, for every poller of this database. Nothing is lost.
 
     \b
@@ -16,4 +17,7 @@ def command(settings: Settings) -> None:
     """
     with settings.open() as tracker:
         changed = tracker.pause()
+    if as_json:
+        print_json({"paused": True, "changed": changed})
+    else:
         click.echo("paused" if changed else "it was paused already")

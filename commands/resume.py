@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import click
-from tracker.commands.common import Settings, common
+from tracker.commands.common import Settings, common, json_option, print_json
 
 
 @click.command()
+@json_option
 @common
-def command(settings: Settings) -> None:
+def command(settings: Settings, as_json: bool) -> None:
     """Turn polling and submitting on again.
 
     \b
@@ -16,4 +17,7 @@ def command(settings: Settings) -> None:
     """
     with settings.open() as tracker:
         changed = tracker.resume()
+    if as_json:
+        print_json({"paused": False, "changed": changed})
+    else:
         click.echo("resumed" if changed else "it was not paused")

@@ -171,7 +171,11 @@ class Handler(BaseHTTPRequestHandler):
         self.head(code, len(body), "application/json", body)
 
     def head(self, code: int, length: int, media_type: str, body: bytes = b"") -> None:
-        lines = (f"HTTP/1.1 {code} Told", f"Content-Type: {media_type}", f"Content-Length: {length}")
+        lines = (
+            f"HTTP/1.1 {code} Told",
+            f"Content-Type: {media_type}",
+            f"Content-Length: {length}",
+        )
         self.wfile.write("\r\n".join((*lines, "", "")).encode() + body)
 
     def log_message(self, *_: object) -> None:

@@ -6,9 +6,14 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
+import pytest
 from conftest import MakeYard
-from yard import FULL, PATIENCE, wait_for
+from yard import FULL, PATIENCE, Service, Yard, wait_for
 
 JOBS, POLLERS, KILLED = (500, 10, 4) if FULL else (100, 4, 2)
 LONG = 'first = "1s"\nevery = "10m"'
@@ -28,7 +33,8 @@ def test_ten_overlapping_pollers(make_yard: MakeYard) -> None:
     wait_for(lambda: len(yard.holders()) >= KILLED, "pollers at work")
     wait_for(lambda: len(yard.service.record()["polls"]) >= JOBS // 10, "a tenth of the polls")
     # Stopped first, so that what they hold can be read before they die with it.
-    doomed = sorted(yard.holders(), key=yard.holders().get)[-KILLED:]  # type: ignore[arg-type]
+    holders = yard.holders()
+    doomed = sorted(holders, key=lambda pid: holders[pid])[-KILLED:]
     for pid in doomed:
         by_pid[pid].send_signal(signal.SIGSTOP)
     held = yard.held_by(doomed)
@@ -38,13 +44,12 @@ def test_ten_overlapping_pollers(make_yard: MakeYard) -> None:
         by_pid[pid].wait(PATIENCE)
     killed_at = time.time()
 
-    everyone = "SELECT count(*) FROM processing_jobs WHERE poll_count = 0"
-    wait_for(lambda: yard.rows(everyone) == [(0,)], "every job settled", 10.0)
+    unpolled = "SELECT count(*) FROM processing_jobs WHERE poll_count = 0"
+    wait_for(lambda: yard.rows(unpolled) == [(0,)], "every job settled", 10.0)
     late = time.time() - killed_at
     for poller in pollers:
         if poller.pid not in doomed:
             assert yard.stop(poller) == 0
-            assert yard.said(poller) == ("", "") or "released" in yard.said(poller)[1]
     yard.check()
     polls = yard.service.polls_of()
     twice = {job for job, times in polls.items() if len(times) > 1}
@@ -60,27 +65,82 @@ def test_ten_overlapping_pollers(make_yard: MakeYard) -> None:
     )
 
 
-def test_stopped_and_continued(make_yard: MakeYard) -> None:
+@dataclass
+class Thawed:
+    """What is left after a poller was suspended with 8 jobs and 8 creates in hand, half of them in
+    flight, replaced by another, and continued."""
+
+    yard: Yard
+    took: float
+    told: dict[str, Any]
+    events: tuple[list[Any], list[Any]]  # before and after it was continued
+
+
+@pytest.fixture(scope="module")
+def thawed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Thawed]:
+    yard = Yard(
+        tmp_path_factory.mktemp("thawed"),
+        Service(keys=False, status=[0.5, 0.5], after=[0.5, 0.5], life=[0, 0]),
+    )
+    # In `press` a job takes part in nothing but its creation.
+    slow = 'first = "10m"\nevery = "10m"'
+    yard.configure("mill", "press", idempotency="none", concurrency=4, timeout="30s", poll=slow)
+    yard.adopt(yard.service.make(8))
+    yard.submit(8, "press")
+    frozen = yard.start("poll", "--overlap", "--json", "--for", "60s")
+
+    def in_flight() -> bool:
+        record = yard.service.record()
+        return len(record["polls"]) == len(record["creates"]) == 4
+
+    try:
+        wait_for(in_flight, "calls in flight")
+        frozen.send_signal(signal.SIGSTOP)
+        stopped_at = time.monotonic()
+        other = yard.start("poll", "--overlap", "--json", "--for", "60s")
+        wait_for(lambda: yard.statuses()["completed"] == 8, "all jobs polled by the other", 12)
+        took = time.monotonic() - stopped_at
+        wait_for(lambda: yard.statuses()["processing"] == 4, "the waiting creates made", 12)
+        wait_for(lambda: time.monotonic() - stopped_at > 6, "6 s of silence", 8)
+        finalized = "SELECT local_id FROM job_events WHERE type = 'job:finalized' ORDER BY seq"
+        before = yard.rows(finalized)
+        frozen.send_signal(signal.SIGCONT)
+        wait_for(lambda: yard.rows("SELECT 1 FROM pollers WHERE pid = ?", frozen.pid), "its return")
+        assert yard.stop(frozen) == yard.stop(other) == 0
+        told = json.loads(yard.said(frozen)[0])
+        yield Thawed(yard, took, told, (before, yard.rows(finalized)))
+    finally:
+        yard.close()
+        yard.service.close()
+
+
+def test_stopped_and_continued(thawed: Thawed) -> None:
     """What a suspended poller held is polled by another after 4 s of silence; when it comes back,
     its stale replies count for nothing."""
-    yard = make_yard(status=[0.5, 0.5], life=[0, 0])
-    yard.configure(concurrency=4, timeout="30s")
-    yard.adopt(yard.service.make(8))
-    frozen = yard.start("poll", "--overlap", "--json", "--for", "60s")
-    wait_for(lambda: len(yard.service.record()["polls"]) == 4, "calls in flight")
-    frozen.send_signal(signal.SIGSTOP)
-    stopped_at = time.monotonic()
-    other = yard.start("poll", "--overlap", "--json", "--for", "60s")
-    wait_for(lambda: yard.statuses() == {"completed": 8}, "all jobs completed by the other", 12)
-    took = time.monotonic() - stopped_at
-    assert took > 3.5, "taken away from one that was silent for less than 4 s"
-    wait_for(lambda: time.monotonic() - stopped_at > 6, "6 s of silence", 8)
-    frozen.send_signal(signal.SIGCONT)
-    finished_before = yard.rows("SELECT count(*), max(seq) FROM job_events")
-    wait_for(lambda: yard.rows("SELECT 1 FROM pollers WHERE pid = ?", frozen.pid), "its return")
-    assert yard.stop(frozen) == yard.stop(other) == 0
-    yard.check()
-    told = json.loads(yard.said(frozen)[0])
-    assert told["void"] >= 4 and told["completed"] == 0
-    assert yard.rows("SELECT count(*), max(seq) FROM job_events") == finished_before
-    print(f"\nreleased and completed {took:.1f} s after SIGSTOP; {told['void']} void on return")
+    assert thawed.took > 3.5, "taken away from one that was silent for less than 4 s"
+    thawed.yard.check()
+    assert thawed.told["void"] >= 4 and thawed.told["completed"] == 0
+    before, after = thawed.events
+    assert before == after and len(before) == 8
+    print(f"\npolled by another {thawed.took:.1f} s after SIGSTOP; {thawed.told['void']} void")
+
+
+def test_late_replies_to_creates(thawed: Thawed) -> None:
+    """A create that is in doubt because its poller was suspended is accepted after all when that
+    poller comes back with the reply."""
+    assert thawed.yard.statuses() == {"completed": 8, "processing": 8}
+    assert thawed.yard.rows("SELECT * FROM operations") == []
+
+
+@pytest.mark.xfail(strict=True, reason="record_intent does not look whether the claim still holds")
+def test_stopped_before_a_create(thawed: Thawed) -> None:
+    """A create whose claim was taken away before it was sent is not sent by its former owner."""
+    creates = Counter(one["marker"] for one in thawed.yard.service.record()["creates"])
+    assert set(creates.values()) == {1}
+
+
+@pytest.mark.xfail(strict=True, reason="a poller that was suspended sends what it no longer holds")
+def test_stopped_before_a_poll(thawed: Thawed) -> None:
+    """A poll whose claim was taken away before it was sent is not sent by its former owner."""
+    polls = thawed.yard.service.polls_of()
+    assert sum(map(len, polls.values())) == 12  # 8, and the 4 that were in flight again

@@ -36,12 +36,12 @@ def test_cadence(make_yard: MakeYard) -> None:
         jobs, every, within, life, seconds = 300, 20.0, 30.0, [5.0, 200.0], 260
         poll = 'first = "10s"\nevery = "20s"'
     else:
-        jobs, every, within, life, seconds = 60, 1.5, 2.5, [0.5, 5.0], 9
+        jobs, every, within, life, seconds = 60, 1.5, 2.5, [0.5, 3.5], 6.5
         poll = 'first = "1s"\nevery = "1500ms"\nmax_per_minute = 60'
     yard = make_yard(life=life, status=[0, 0.05])
     yard.configure(poll=poll, rate="100/s", timeout="30s")
     yard.adopt(yard.service.make(jobs))
-    poller = yard.start("poll", "--quiet", "--for", f"{seconds}s")
+    poller = yard.start("poll", "--quiet", "--for", f"{int(seconds * 1000)}ms")
     assert poller.wait(seconds + PATIENCE) == 0
     assert yard.said(poller) == ("", "")
     assert yard.statuses() == {"completed": jobs}
@@ -87,7 +87,7 @@ def test_cron(make_yard: MakeYard) -> None:
         variants = [(55.0, 60.0, 3), (60.0, 60.0, 3)]
     else:
         poll = 'first = "100ms"\nevery = "500ms"\nmax_per_minute = 600'
-        variants = [(2.0, 2.5, 3), (2.5, 2.0, 4)]
+        variants = [(1.5, 2.0, 3), (2.0, 1.5, 4)]
     yards = []
     for _ in variants:
         yard = make_yard(life=[1000, 1000], status=[0, 0.05])

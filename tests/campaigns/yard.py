@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,25 @@ class Yard:
                     store.adopt(job, server_key("mill", server_id), 0.0)
         finally:
             store.close()
+
+    def make_old(self, rows: int) -> None:
+        """Replace the ledger by one of an older version, with running jobs."""
+        for path in self.folder.glob("tracker.db*"):
+            path.unlink()
+        connection = sqlite3.connect(self.ledger)
+        with closing(connection), connection:
+            connection.execute(
+                "CREATE TABLE processing_jobs (job_id TEXT PRIMARY KEY, job_type TEXT NOT NULL,"
+                " status TEXT NOT NULL, initiated_at TEXT NOT NULL,"
+                " estimated_completion_seconds INTEGER, completed_at TEXT,"
+                " result_content_id TEXT, error_message TEXT)"
+            )
+            connection.executemany(
+                "INSERT INTO processing_jobs (job_id, job_type, status, initiated_at)"
+                " VALUES (?, 'x', 'processing', '2024-01-01T00:00:00')",
+                [(f"old-{number}",) for number in range(rows)],
+            )
+            connection.execute("PRAGMA user_version = 1")
 
     def settle_down(self, patience: float = PATIENCE) -> None:
         """Serve until nothing runs and nothing is owed that may be sent."""
