@@ -17,7 +17,7 @@ from tracker.store.claims import Claimed
 from tracker.summary import Summary
 from tracker.traffic import Traffic
 from tracker.transports.base import Call, Reply, Transport
-from tracker.work import Work
+from tracker.work import Work, grouped
 
 log = logging.getLogger("tracker.poller")
 
@@ -232,13 +232,11 @@ class Poller:
         count = len(claimed.jobs) + len(claimed.operations) + len(claimed.unreadable)
         self._traffic.note_claimed(lane, count, limit)
         for unreadable in claimed.unreadable:
-            work = Work(lane, unreadable.claimed)
+            [work] = grouped(lane, [unreadable.claimed])
             log.error("job %s: %s", work.local_id, unreadable.why)
             self._conclude(work, Reply(fault=Fault.INVALID, message=unreadable.why, sent=False))
-        for operation in claimed.operations:
-            self._prepare(Work(lane, operation))
-        for job in claimed.jobs:
-            self._prepare(Work(lane, job))
+        for work in (*grouped(lane, claimed.operations), *grouped(lane, claimed.jobs)):
+            self._prepare(work)
 
     def _prepare(self, work: Work) -> None:
         prepared = work.prepare()
@@ -262,18 +260,17 @@ class Poller:
     def _conclude(self, work: Work, reply: Reply) -> None:
         executed = work.conclude(reply, self._presence.me.kind)
         self.summary.errors += executed.failure is not None
-        self._owe(executed.outcome)
+        self._owe(executed.outcomes)
         try:
-            for released in self._traffic.note_result(work, executed.failure):
-                self._owe(released)
+            self._owe(self._traffic.note_result(work, executed.failure))
         except DatabaseBusy as error:
             # The outcome is what counts; the next call will tell the budget the same.
             log.warning("%s: %s", work.lane.name, error)
 
-    def _owe(self, outcome: Outcome) -> None:
+    def _owe(self, outcomes: Sequence[Outcome]) -> None:
         if not self._outcomes:
             self._oldest_outcome = clock.monotonic()
-        self._outcomes.append(outcome)
+        self._outcomes += outcomes
 
     # Once a second.
 

@@ -201,9 +201,10 @@ class Traffic:
 
     def _record_intents(self, lane: Lane, sending: list[tuple[Work, Call]]) -> None:
         once = [
-            work.item
+            operation
             for work, _ in sending
-            if isinstance(work.item, Operation) and work.item.kind in lane.unrepeatable
+            for operation in work.items
+            if isinstance(operation, Operation) and operation.kind in lane.unrepeatable
         ]
         if once:
             self._store.record_intent(once)
@@ -244,25 +245,24 @@ class Traffic:
         if failure.fault in SERVICE_FAULTS or road.budget.pause_count:
             why, least = failure.message, failure.retry_after or 0.0
         else:
-            if not work.first_failure:
+            if not work.first_failures:
                 return []
             road.clean = False
-            failing = self._store.note_failing_jobs(name, account)
+            failing = self._store.note_failing_jobs(name, account, work.first_failures)
             if failing < FAILING_JOBS:
                 return []
             why, least = f"{failing} jobs in a row failed: {failure.message}", 0.0
         self._store.pause_service(name, account, why, schedule.service_pauses(), least)
         self._read_budgets()
-        given_back = [Released(work.item) for work, _ in road.ready]
+        given_back = [Released(item) for work, _ in road.ready for item in work.items]
         road.ready.clear()
         return given_back
 
     def extend_leases(self, lease_seconds: Callable[[Lane], float]) -> None:
         """Keep every claim that is still on the road."""
         for road in self._roads.values():
-            items = [work.item for work, _ in road.ready] + [
-                work.item for work in road.in_flight.values()
-            ]
+            works = [work for work, _ in road.ready] + list(road.in_flight.values())
+            items = [item for work in works for item in work.items]
             if items:
                 self._store.extend_leases(
                     [item for item in items if isinstance(item, Job)],

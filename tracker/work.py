@@ -1,8 +1,9 @@
-"""One claimed item on its way through an executor; whatever goes wrong is this item's alone."""
+"""Claimed items on their way through an executor; whatever goes wrong is theirs alone."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,39 +18,44 @@ log = logging.getLogger("tracker.poller")
 
 @dataclass(slots=True)
 class Work:
-    """A job to be polled or an operation to be attempted, on the lane of its service."""
+    """Jobs to be polled, or operations of one kind to be attempted, by one call on the lane of
+    their service."""
 
     lane: Lane
-    item: Job | Operation
+    items: Sequence[Job | Operation]
 
     @property
     def kind(self) -> str:
-        """What is to be done: ``poll``, or the operation's kind."""
-        return "poll" if isinstance(self.item, Job) else self.item.kind
+        """What is to be done: ``poll``, or the operations' kind."""
+        first = self.items[0]
+        return "poll" if isinstance(first, Job) else first.kind
 
     @property
     def local_id(self) -> str:
-        """The job that it is about."""
-        return self.item.local_id if isinstance(self.item, Job) else self.item.job.local_id
+        """The job that it is about; the first of several."""
+        first = self.items[0]
+        return first.local_id if isinstance(first, Job) else first.job.local_id
 
     @property
     def executor(self) -> Executor[Any]:
         """Who knows how."""
-        if isinstance(self.item, Job):
-            assert self.lane.polls is not None  # or it would not have been claimed
-            return self.lane.polls
-        return self.lane.operations[self.item.kind]
+        executor = executor_of(self.lane, self.items[0])
+        assert executor is not None  # or it would not have been claimed
+        return executor
 
     @property
-    def first_failure(self) -> bool:
-        """Whether the item's call before this one went well: so a job counts once in a row."""
-        tried = self.item.retry_count if isinstance(self.item, Job) else self.item.attempts
-        return tried == 0
+    def first_failures(self) -> int:
+        """For how many of the items the call before this one went well: so a job that goes on
+        failing counts once in a row."""
+        return sum(
+            (item.retry_count if isinstance(item, Job) else item.attempts) == 0
+            for item in self.items
+        )
 
-    def prepare(self) -> Call | Outcome | Reply:
-        """The call; an outcome where none is needed; a reply that says why it cannot be built."""
+    def prepare(self) -> Call | list[Outcome] | Reply:
+        """The call; outcomes where none is needed; a reply that says why it cannot be built."""
         try:
-            return self.executor.prepare(self.item)
+            return self.executor.prepare(self.items)
         except TrackerError as error:
             why = str(error)
         except Exception as error:
@@ -63,7 +69,7 @@ class Work:
         The attempt and its outcome are logged, with what triggered it.
         """
         try:
-            executed = self.executor.settle(self.item, reply)
+            executed = self.executor.settle(self.items, reply)
         except Exception:
             log.exception("job %s: its reply could not be read", self.local_id)
             broken = Reply(
@@ -72,7 +78,7 @@ class Work:
                 message="the reply could not be read; see the log",
                 sent=reply.sent,
             )
-            executed = self.executor.settle(self.item, broken)
+            executed = self.executor.settle(self.items, broken)
         self._log(executed, reply, trigger)
         return executed
 
@@ -98,3 +104,22 @@ class Work:
                 "trigger": trigger,
             },
         )
+
+
+def executor_of(lane: Lane, item: Job | Operation) -> Executor[Any] | None:
+    """Who serves `item` on `lane`."""
+    return lane.polls if isinstance(item, Job) else lane.operations.get(item.kind)
+
+
+def grouped(lane: Lane, items: Sequence[Job | Operation]) -> Iterator[Work]:
+    """`items` in as few calls as their executors allow, in order."""
+    waiting: dict[str, list[Any]] = {}
+    for item in items:
+        kind = "poll" if isinstance(item, Job) else item.kind
+        group = waiting.setdefault(kind, [])
+        group.append(item)
+        executor = executor_of(lane, item)
+        if executor is None or len(group) >= executor.most:
+            yield Work(lane, waiting.pop(kind))
+    for group in waiting.values():
+        yield Work(lane, group)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -14,24 +14,28 @@ Item = TypeVar("Item", Job, Operation, contravariant=True)
 
 
 class Executed(NamedTuple):
-    """What came of one call: the outcome to settle, and the failure, if it was one."""
+    """What came of one call: an outcome for each item, and the call's failure, if it was one."""
 
-    outcome: Outcome
-    failure: Failure | None
+    outcomes: Sequence[Outcome]
+    failure: Failure | None = None
 
 
 class Executor(Protocol[Item]):
     """One kind of due work for one service. It never touches the store."""
 
-    def prepare(self, item: Item) -> Call | Outcome:
-        """The call to make; or, where none is needed any more, the outcome at once.
+    @property
+    def most(self) -> int:
+        """How many items one call may carry."""
+
+    def prepare(self, items: Sequence[Item]) -> Call | list[Outcome]:
+        """The call to make; or, where none is needed any more, the outcomes at once.
 
         Raises `tracker.errors.TrackerError` when the call cannot be built.
         """
 
-    def settle(self, item: Item, reply: Reply) -> Executed:
-        """What the reply means. A call that could not be built arrives as a reply with
-        `tracker.model.Fault.INVALID` that was not sent."""
+    def settle(self, items: Sequence[Item], reply: Reply) -> Executed:
+        """What the reply means for each item. A call that could not be built arrives as a reply
+        with `tracker.model.Fault.INVALID` that was not sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from tracker import lifecycle
@@ -10,7 +11,7 @@ from tracker.executors.base import Executed
 from tracker.ids import new_id
 from tracker.lifecycle import Rules
 from tracker.model import Content, Failure, Fault, Operation, Status
-from tracker.outcomes import Attempted
+from tracker.outcomes import Attempted, Outcome
 from tracker.services import Service
 from tracker.transports.base import Call, Reply
 
@@ -24,23 +25,27 @@ as a file."""
 class FetchResult:
     """One call for one result, streamed into the tracker's folder."""
 
+    most = 1
+
     def __init__(self, service: Service, rules: Rules, folder: Path) -> None:
         self._service = service
         self._rules = rules
         self._folder = folder
 
-    def prepare(self, item: Operation) -> Call | Attempted:
+    def prepare(self, items: Sequence[Operation]) -> Call | list[Outcome]:
         """The call; nothing for a job that somebody ended meanwhile. Raises UsageError."""
+        [item] = items
         if item.job.status != Status.RETRIEVING:
-            return Attempted(item, None)
+            return [Attempted(item, None)]
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The name is the claim's own: a poller that was thought dead writes beside, not into it.
         return self._service.build_result(
             item.job, self._folder / f"{item.job.local_id}.{item.lease}.part"
         )
 
-    def settle(self, item: Operation, reply: Reply) -> Executed:
+    def settle(self, items: Sequence[Operation], reply: Reply) -> Executed:
         """The kept result, or when to try again."""
+        [item] = items
         result = self._service.read_result(item.job, reply)
         if isinstance(result, Content):
             result.id = result.id or new_id()
@@ -49,7 +54,7 @@ class FetchResult:
         failure = result if isinstance(result, Failure) else None
         if failure is not None and reply.path is not None:
             reply.path.unlink(missing_ok=True)
-        return Executed(lifecycle.after_fetch(item, result, self._rules), failure)
+        return Executed([lifecycle.after_fetch(item, result, self._rules)], failure)
 
     def _keep(self, item: Operation, content: Content, path: Path) -> Content | Failure:
         try:
