@@ -14,10 +14,14 @@ def main() -> None:
     from tracker.errors import TrackerError
 
     try:
-        code = cli.main(prog_name="tracker", standalone_mode=False)
+        # What click's own `main` does besides is to end broken pipes and Ctrl-C in its own way.
+        with cli.make_context("tracker", sys.argv[1:]) as context:
+            code = cli.invoke(context)
         sys.stdout.flush()
     except TrackerError as error:
         code = _say(str(error), error.exit_code)
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
     except click.UsageError as error:
         help_at = f"; see: {error.ctx.command_path} --help" if error.ctx else ""
         code = _say(error.format_message().rstrip(".") + help_at, 2)

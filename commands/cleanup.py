@@ -21,7 +21,7 @@ from tracker.model import FINISHED
     "--status",
     "statuses",
     multiple=True,
-    type=click.Choice([*FINISHED]),
+    type=click.Choice([status.value for status in FINISHED]),
     help="Only these (default: every finished status; repeatable).",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would go; change nothing.")

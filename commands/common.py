@@ -129,9 +129,14 @@ def job_json(job: ProcessingJob) -> dict[str, Any]:
     return asdict(job)
 
 
+def printable(text: str) -> str:
+    """`text` in one line, without what would steer a terminal: it may be a service's."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table on a terminal; tab-separated lines with a heading in a pipe."""
-    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    texts = [["" if cell is None else printable(str(cell)) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for line in (columns, *texts):
             click.echo("\t".join(" ".join(cell.split()) for cell in line))
@@ -173,8 +178,13 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """130 after Ctrl-C; a SIGTERM is an ordinary end."""
+        """130 after Ctrl-C; a SIGTERM is an ordinary end of a poller."""
         return 130 if self.signal == signal.SIGINT else 0
+
+    @property
+    def unfinished_code(self) -> int:
+        """The same for a command that did not get to do what it was asked: 128 + the signal."""
+        return 128 + self.signal
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import click
-from tracker.commands.common import Settings, common, json_option, print_json
+from tracker.commands.common import Settings, common, json_option, print_json, printable
 
 
 @click.command()
@@ -21,13 +21,9 @@ def command(settings: Settings, job: str, as_json: bool) -> None:
     if as_json:
         print_json(told)
         return
-    click.echo(f"state   {told['state']}")
-    for line in told["owed"]:
-        click.echo(f"owed    {line}")
-    if told["last"]:
-        click.echo(f"last    {told['last']}")
-    click.echo(f"next    {told['next']}" + (f" at {told['next_at']}" if told["next_at"] else ""))
-    if told["why"]:
-        click.echo(f"why     {told['why']}")
-    for line in told["remedies"]:
-        click.echo(f"try     {line}")
+    when = f" at {told['next_at']}" if told["next_at"] else ""
+    lines = [("state", told["state"]), *(("owed", line) for line in told["owed"])]
+    lines += [("last", told["last"]), ("next", told["next"] + when), ("why", told["why"])]
+    for name, line in [*lines, *(("try", line) for line in told["remedies"])]:
+        if line:
+            click.echo(f"{name:<8}{printable(line)}")

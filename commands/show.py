@@ -7,7 +7,14 @@ import sys
 from typing import Any
 
 import click
-from tracker.commands.common import Settings, common, job_json, json_option, print_json
+from tracker.commands.common import (
+    Settings,
+    common,
+    job_json,
+    json_option,
+    print_json,
+    printable,
+)
 
 
 @click.command()
@@ -52,4 +59,4 @@ def _pairs(row: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

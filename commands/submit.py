@@ -15,6 +15,7 @@ from tracker.commands.common import (
     job_json,
     json_option,
     print_json,
+    printable,
     stoppable,
 )
 
@@ -94,7 +95,8 @@ def command(
 
 def _tell(told: dict[str, Any]) -> None:
     if told["owed"]:
-        click.echo(f"recorded, not accepted yet: {told['owed'][0]}; {told['why']}", err=True)
+        line = f"recorded, not accepted yet: {told['owed'][0]}; {told['why']}"
+        click.echo(printable(line), err=True)
 
 
 def read_payload(text: str | None, parameters: tuple[str, ...]) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def read_payload(text: str | None, parameters: tuple[str, ...]) -> dict[str, Any
     if text is not None:
         try:
             found = json.loads(_source(text))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"--payload is not JSON: {error}") from None
         if not isinstance(found, dict):
             raise UsageError("--payload: expected a JSON object", 'such as \'{"language": "en"}\'')
@@ -131,5 +133,5 @@ def _parameter(text: str) -> tuple[str, Any]:
         return name, value
     try:
         return name[:-1], json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"-p {text}: after := stands no JSON: {error}") from None

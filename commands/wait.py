@@ -14,6 +14,8 @@ from tracker.commands.common import (
     stoppable,
 )
 
+from tracker.records import has_ended
+
 
 @click.command()
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
@@ -48,6 +50,6 @@ def command(
                 for job in found
             ]
             print_table(("JOB", "SERVICE", "STATUS", "DOCUMENT", "ERROR"), rows)
-    if stop.signal:
-        return stop.exit_code
+    if stop.signal and not all(has_ended(job) for job in found):
+        return stop.unfinished_code
     return 0 if all(job.status == "completed" for job in found) else 1

@@ -113,6 +113,8 @@ class Project:
     """``run`` and its relatives start the installed command as a shell would, in this folder, with
     an environment that says nothing of Tracker."""
 
+    command = TRACKER
+
     def __init__(self, path: Path, url: str) -> None:
         self.path = path
         self.url = url
@@ -148,7 +150,7 @@ class Project:
     def start(self, *arguments: str | Path, stdin: bytes | None = None, **env: str) -> Running:
         """Start a command; it is killed with the test."""
         process = subprocess.Popen(
-            [*self.prefix, str(TRACKER), *map(str, arguments)],
+            [*self.prefix, str(self.command), *map(str, arguments)],
             cwd=self.path,
             env=self.env | env,
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
@@ -198,6 +200,25 @@ class Project:
         assert self.dump() == before
         return done.error
 
+    def mount(self, script: str) -> None:
+        """Have commands see another file system here from now on: what `script`, a shell script,
+        makes of the folder ``$1``. Nobody else sees it, and it goes with the test. Skips the test
+        where that is not allowed."""
+        if shutil.which("unshare") is None or shutil.which("nsenter") is None:
+            pytest.skip("no unshare and nsenter here")
+        root = os.geteuid() == 0
+        holder = subprocess.Popen(
+            ["unshare", *([] if root else ["-r"]), "-m", "sh", "-c",
+             f"cd / && {script} && echo ready && exec sleep 120", "sh", str(self.path)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        self._started.append(Running(holder))
+        assert holder.stdout is not None
+        if holder.stdout.readline() != b"ready\n":
+            pytest.skip(f"no mounts here: {holder.communicate()[1].decode().strip()}")
+        user = [] if root else ["-U", "--preserve-credentials"]
+        self.prefix = ["nsenter", "-t", str(holder.pid), *user, "-m", f"--wd={self.path}", "--"]
+
     # What a test starts from, without a process.
 
     def tracker(self) -> Tracker:
@@ -220,6 +241,15 @@ class Project:
             job = tracker.submit("docs", payload, sync=False, **options)
             tracker.attempt([job.local_id])
             return job.local_id
+
+    def poll(self) -> None:
+        """Handle what is due."""
+        with self.tracker() as tracker:
+            tracker.poll()
+
+    def create(self) -> None:
+        """Have a database, with nothing in it."""
+        self.tracker().close()
 
     def ended(self, server_id: str = "srv-1", *, failed: bool = False, **options: Any) -> str:
         """A job that a person called completed, or failed; its local id."""
@@ -298,34 +328,6 @@ def _toml(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_toml, value))}]"
     return json.dumps(value, ensure_ascii=False)
-
-
-class Mount:
-    """A file system of one's own over a folder, seen only by commands with `prefix`; `inside` is
-    where everybody else sees it."""
-
-    def __init__(self, folder: Path, script: str) -> None:
-        if shutil.which("unshare") is None or shutil.which("nsenter") is None:
-            raise OSError("no unshare and nsenter here")
-        root = os.geteuid() == 0
-        self._holder = subprocess.Popen(
-            ["unshare", *([] if root else ["-r"]), "-m", "sh", "-c",
-             f'cd / && {script} && echo ready && exec sleep 120', "sh", str(folder)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        assert self._holder.stdout is not None
-        if self._holder.stdout.readline() != b"ready\n":
-            _, error = self._holder.communicate()
-            raise OSError(f"no mounts here: {error.decode().strip()}")
-        pid = str(self._holder.pid)
-        user = [] if root else ["-U", "--preserve-credentials"]
-        self.prefix = ["nsenter", "-t", pid, *user, "-m", "--"]
-        self.inside = Path("/proc", pid, "root", *folder.parts[1:])
-
-    def close(self) -> None:
-        """Let it go, with everything in it."""
-        self._holder.kill()
-        self._holder.communicate()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -7,12 +7,13 @@ import time
 from email.utils import formatdate
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tracker import schedule
 from tracker.schedule import PollPolicy, RetryPolicy, parse_retry_after
 
+calm = settings(deadline=None)  # a busy machine is no failure
 NOW = 1_800_000_000.0
 DEFAULT = PollPolicy()
 
@@ -67,6 +68,7 @@ def test_failed_polls_back_off(failures, delay):
     assert schedule.after_failure(DEFAULT, failures, rnd=full) == pytest.approx(delay * 1.1)
 
 
+@calm
 @given(st.integers(1, 10**6), jitters)
 def test_jitter_is_bounded(failures, jitter):
     """P6: jitter only ever adds, and at most 10 %."""
@@ -121,6 +123,7 @@ def test_an_estimate_and_the_next_poll(age, estimate, delay):
     assert schedule.after_reading(DEFAULT, age, estimate) == pytest.approx(delay)
 
 
+@calm
 @given(policies, st.floats(0, 1e9), estimates)
 def test_estimates_never_push_a_poll_back(policy, age, estimate):
     """P2: whatever a service estimates, no poll is later for it."""
@@ -128,6 +131,7 @@ def test_estimates_never_push_a_poll_back(policy, age, estimate):
     assert 0 <= schedule.first_poll(policy, estimate) <= policy.first
 
 
+@calm
 @given(steps)
 @example([(False, 0.0, None), (True, 0.0, None)] * 30)
 @example([(True, 0.0, 1.0)] * 60)
@@ -136,6 +140,7 @@ def test_never_more_than_ten_polls_a_minute(sequence):
     assert most_in_a_minute(poll_times(DEFAULT, sequence)) <= 10
 
 
+@calm
 @given(policies, steps)
 def test_never_more_polls_than_a_policy_allows(policy, sequence):
     """P5: that holds for every even `max_per_minute`, whatever else is set."""
@@ -154,6 +159,7 @@ def test_never_more_polls_than_an_odd_policy_allows(limit):
     assert most_in_a_minute(times) <= max(1, limit)
 
 
+@calm
 @given(policies, st.integers(1, 10**6), jitters)
 @example(DEFAULT, 10**6, 1.0)
 def test_poll_delays_are_sane(policy, failures, jitter):
@@ -162,6 +168,7 @@ def test_poll_delays_are_sane(policy, failures, jitter):
     assert 0 < delay < math.inf
 
 
+@calm
 @given(durations, durations, st.integers(1, 10**6), jitters)
 def test_operation_delays_are_sane(base, cap, failures, jitter):
     """The same for operations, whose waits never pass the cap and its jitter."""
@@ -170,6 +177,7 @@ def test_operation_delays_are_sane(base, cap, failures, jitter):
     assert delay is not None and 0 < delay <= cap * 1.1001
 
 
+@calm
 @given(policies, durations, st.integers(1, 200))
 def test_curves_never_fall(policy, base, failures):
     """One more failure never makes a wait shorter."""
@@ -215,11 +223,12 @@ def test_pauses_of_a_service():
     assert list(schedule.service_pauses()) == [5, 10, 20, 40, 80, 160, 300]
 
 
+@calm
 @given(st.floats(0.1, 1e3), st.floats(1, 1e7))
 def test_pauses_of_any_service(base, cap):
     """Pauses are finite, positive, never fall, and end at the cap."""
     pauses = list(schedule.service_pauses(base, cap))
-    assert pauses == sorted(pauses) and 0 < pauses[0] and pauses[-1] == cap
+    assert pauses == sorted(pauses) and pauses[0] > 0 and pauses[-1] == cap
 
 
 @pytest.mark.parametrize(
@@ -264,6 +273,7 @@ def test_retry_after_has_a_cap_of_its_own():
     assert parse_retry_after("7200", NOW, cap=86400.0) == 7200
 
 
+@calm
 @given(st.text(max_size=60))
 def test_any_retry_after_is_harmless(value):
     """Whatever the header holds, the answer is None or from 0 to the cap."""
@@ -274,9 +284,7 @@ def test_any_retry_after_is_harmless(value):
 @pytest.mark.xfail(
     strict=True, reason="a date without a zone is read in this machine's zone instead of UTC"
 )
-@pytest.mark.parametrize(
-    "value", ["Fri Jan 15 08:01:00 2027", "Fri, 15 Jan 2027 08:01:00 -0000"]
-)
+@pytest.mark.parametrize("value", ["Fri Jan 15 08:01:00 2027", "Fri, 15 Jan 2027 08:01:00 -0000"])
 def test_retry_after_dates_are_utc(value, monkeypatch):
     """HTTP dates are UTC in all three of their forms (RFC 9110, 5.6.7), wherever one lives."""
     monkeypatch.setenv("TZ", "America/New_York")

@@ -9,6 +9,9 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+LAST_SECOND = 253402300799.0
+"""The end of the year 9999."""
+
 
 def now() -> float:
     """Seconds since 1970, UTC."""
@@ -30,7 +33,7 @@ def to_text(seconds: float) -> str:
 
     Clamped to the years 1970 to 9999, so that no arithmetic on a hostile figure can raise.
     """
-    clamped = min(max(seconds, 0.0), 253402300799.0)
+    clamped = min(max(seconds, 0.0), LAST_SECOND)
     return datetime.fromtimestamp(clamped, UTC).isoformat(timespec="milliseconds")[:23] + "Z"
 
 

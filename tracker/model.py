@@ -248,6 +248,7 @@ class Job:
     session_id: str | None = None
     project: str | None = None
     document_id: str | None = None
+    initiated_at: str = ""
     payload: dict[str, Json] = field(default_factory=dict)
     vars: dict[str, Json] = field(default_factory=dict)
     input: dict[str, Json] | None = None

@@ -19,7 +19,11 @@ from tracker.model import (
 
 @dataclass(slots=True)
 class Running:
-    """Lane one: the job goes on. ``changed`` asks for the visible fields to be written too."""
+    """Lane one: the job goes on.
+
+    ``unknown`` is whether the service denied the job, None where it did not get to say.
+    ``changed`` asks for the visible fields to be written too.
+    """
 
     job: Job
     delay: float
@@ -27,7 +31,7 @@ class Running:
     error: str | None = None
     http_status: int | None = None
     duration: float | None = None
-    unknown: bool = False
+    unknown: bool | None = False
     changed: bool = False
     progress: float | None = None
     progress_event: bool = False

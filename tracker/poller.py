@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from threading import Event as Flag
 
 from tracker import clock
-from tracker.errors import DatabaseBusy, DatabaseError
+from tracker.errors import DatabaseBusy
 from tracker.executors.base import Lane
 from tracker.model import Fault, Status
 from tracker.outcomes import Attempted, Outcome, Running, Transition
-from tracker.presence import BEAT_SECONDS, Presence
+from tracker.presence import BEAT_SECONDS, SILENT_SECONDS, Presence
 from tracker.store import Store
 from tracker.store.claims import Claimed
+from tracker.store.settlement import Settled
 from tracker.summary import Summary
 from tracker.traffic import Traffic
 from tracker.transports.base import Call, Reply, Transport
@@ -59,14 +59,16 @@ class Poller:
         self.summary = Summary()
         self._store = store
         self._presence = Presence(store, kind)
-        self._traffic = Traffic(store, lanes, transports, concurrency, once=once)
+        self._traffic = Traffic(
+            store, lanes, transports, concurrency, poller=self._presence.id, once=once
+        )
         self._once = once
         self._only = only
         self._left = limit
         self._on_progress = on_progress or (lambda summary: None)
         self._outcomes: list[Outcome] = []
         self._oldest_outcome = 0.0
-        self._stop = Flag()
+        self._stopping = False
         self._cutoff: float | None = None
         self._next_beat = 0.0
         self._next_extension = 0.0
@@ -78,7 +80,8 @@ class Poller:
     def stop(self) -> None:
         """Finish what is in flight (10 s at most), settle it, release the rest, return. Safe from
         a signal handler and from other threads."""
-        self._stop.set()
+        # A plain flag: an Event's own lock may be held by the very code that a signal interrupts.
+        self._stopping = True
         self._traffic.wake()
 
     def run(
@@ -102,7 +105,7 @@ class Poller:
         finally:
             self._leave()
             self.summary.duration_seconds = clock.monotonic() - began
-            self.summary.stopped = self._stop.is_set()
+            self.summary.stopped = self._stopping
         if self._presence.registered and self._only is None:
             self._record(started_at)
         return self.summary
@@ -111,15 +114,15 @@ class Poller:
         """Whether no other poller serves everything; with an `end`, wait for that until then."""
         while others := self._presence.alive():
             now = clock.monotonic()
-            if end is None or now >= end or self._stop.is_set():
+            if end is None or now >= end or self._stopping:
                 self.summary.stepped_back_for = f"pid {others[0].pid} on {others[0].host}"
                 return False
-            self._stop.wait(min(BEAT_SECONDS, end - now))
+            clock.sleep(min(GLANCE_SECONDS, end - now))
         return True
 
     def _serve(self, end: float | None, until: Callable[[], bool] | None) -> None:
         going = True
-        while going and not self._stop.is_set():
+        while going and not self._stopping:
             try:
                 going = self._step(end, until)
                 self._locked_since = None
@@ -159,12 +162,12 @@ class Poller:
             self._locked_since = now
         if now - self._locked_since >= PATIENCE_SECONDS:
             raise error
-        self._stop.wait(backoff.full_jitter(1.0))
+        clock.sleep(backoff.full_jitter(1.0))
 
     # One turn: what came back is settled and what is due is claimed, in one transaction.
 
     def _turn(self) -> None:
-        wanting = [] if self._stop.is_set() or self._paused else self._traffic.wanting(self._only)
+        wanting = [] if self._stopping or self._paused else self._traffic.wanting(self._only)
         if wanting and not self._presence.registered:
             self._presence.beat()
         if not wanting and not self._time_to_settle():
@@ -174,18 +177,13 @@ class Poller:
             with self._store.database.transaction():
                 settled = self._store.settle(outcomes) if outcomes else None
                 claimed = [self._claim(lane, limit) for lane, limit in wanting]
-        except DatabaseError:
+        except BaseException:
             # The transaction is undone as a whole: the outcomes are still owed to the ledger.
             self._outcomes = outcomes + self._outcomes
             raise
         if settled is not None:
-            self._count(outcomes, settled.void)
             self._traffic.note_settled(outcomes)
-            for _, status in settled.finished:
-                self.summary.completed += status == Status.COMPLETED
-                self.summary.failed += status == Status.FAILED
-                self.summary.cancelled += status == Status.CANCELLED
-            self._on_progress(self.summary)
+            self._count(outcomes, settled)
         for (lane, limit), found in zip(wanting, claimed, strict=True):
             self._take(lane, limit, found)
 
@@ -277,17 +275,22 @@ class Poller:
     def _keep_house(self, now: float) -> None:
         if now < self._next_beat:
             return
+        if self._next_beat and now - self._next_beat > SILENT_SECONDS - BEAT_SECONDS:
+            # This process was stopped for so long that others may have taken what it held.
+            self._owe(self._traffic.give_back())
         self._next_beat = now + BEAT_SECONDS
         self._paused = self.summary.paused = self._store.is_paused()
+        # Before the beat: it is what `last_now` is compared with.
+        self._store.check_clock()
         if self._presence.registered:
             self._presence.beat()
-            self._store.check_clock()
         dead = self._presence.dead()
         if dead:
             services = self._store.services_with_work()
             for poller in dead:
-                self._store.release_dead(poller.id, services)
-                log.warning("released what poller %s (pid %d) held", poller.id[-8:], poller.pid)
+                if self._store.release_dead(poller.id, services, seen_at=poller.seen_at):
+                    log.warning("released what poller %s (pid %d) held", poller.id[-8:], poller.pid)
+        self._store.doubt_overdue(self._traffic.names)
         if dead or self._only is None:
             self._traffic.refresh()
         if now >= self._next_extension:
@@ -300,19 +303,19 @@ class Poller:
             if not self._presence.suspects():
                 return True
             # Somebody may have died with due jobs in hand: at most 4 s tell.
-            self._stop.wait(GLANCE_SECONDS)
+            clock.sleep(GLANCE_SECONDS)
         return False
 
     def _sleep(self, end: float | None) -> None:
         wake = clock.monotonic() + SLEEP_SECONDS
         wake = min(wake, self._next_beat, self._traffic.next_due(), *([end] if end else []))
-        while not self._stop.is_set() and clock.monotonic() < wake:
+        while not self._stopping and clock.monotonic() < wake:
             change = self._store.change_count()
             if change != self._seen_change:
                 self._seen_change = change
                 self._traffic.refresh()
                 return
-            self._stop.wait(min(GLANCE_SECONDS, max(wake - clock.monotonic(), 0.0)))
+            clock.sleep(min(GLANCE_SECONDS, wake - clock.monotonic()))
 
     # The end.
 
@@ -322,19 +325,26 @@ class Poller:
             self._keep_house(clock.monotonic())
             for work, reply in self._traffic.receive(min(0.2, latest - clock.monotonic())):
                 self._conclude(work, reply)
+            self._settle()
+        self._settle()
+
+    def _settle(self) -> None:
         if self._outcomes:
             outcomes, self._outcomes = self._outcomes, []
-            settled = self._store.settle(outcomes)
-            self._count(outcomes, settled.void)
+            self._count(outcomes, self._store.settle(outcomes))
 
     def _leave(self) -> None:
         self._traffic.close()
         if self._presence.registered:
             self._store.release_dead(self._presence.id, self._traffic.names)
 
-    def _count(self, outcomes: Sequence[Outcome], void: int) -> None:
+    def _count(self, outcomes: Sequence[Outcome], settled: Settled) -> None:
         summary = self.summary
-        summary.void += void
+        summary.void += settled.void
+        for _, status in settled.finished:
+            summary.completed += status == Status.COMPLETED
+            summary.failed += status == Status.FAILED
+            summary.cancelled += status == Status.CANCELLED
         for outcome in outcomes:
             if isinstance(outcome, Running):
                 summary.polled += 1
@@ -345,6 +355,7 @@ class Poller:
                 summary.submitted += kind == "create"
                 summary.retrieved += kind == "fetch_result"
                 summary.notified += kind == "notify"
+        self._on_progress(summary)
 
     def _record(self, started_at: float) -> None:
         summary = self.summary

@@ -14,7 +14,7 @@ from tracker.store.claims import PollerRow
 BEAT_SECONDS = 1.0
 SILENT_SECONDS = 4.0
 EVERYTHING = ("poll", "run")
-"""Kinds of poller that serve every job; the others serve a few."""
+"""Kinds of poller that serve every job; ``part``, ``wait`` and ``submit`` serve some."""
 
 
 class Presence:
@@ -25,6 +25,7 @@ class Presence:
         self._registered = False
         # By poller: the beat last seen, and since when (this process's own clock) it is the last.
         self._watched: dict[str, tuple[str, float]] = {}
+        self._looked_at = 0.0
         self.me = PollerRow(new_id(), kind, socket.gethostname(), _scope(), os.getpid(), "", "")
 
     @property
@@ -48,7 +49,10 @@ class Presence:
         nothing about who else was suspended)."""
         others = self._others()
         now = clock.monotonic()
-        before, self._watched = self._watched, {}
+        # What happened while this process itself was stopped, or waited for a lock, it did not see.
+        watching = now - self._looked_at <= 2 * BEAT_SECONDS
+        self._looked_at = now
+        before, self._watched = self._watched if watching else {}, {}
         for row in others:
             beat, since = before.get(row.id, ("", now))
             self._watched[row.id] = (row.seen_at, since if beat == row.seen_at else now)

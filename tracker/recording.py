@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from tracker import ids
@@ -64,6 +66,7 @@ class Recording(Records):
             payload=dict(payload or {}),
             estimated_completion_seconds=estimated_seconds,
         )
+        _check_texts(job)
         source = None if file is None else Path(file)
         in_hand = _in_hand(job)
         in_hand.input = None if source is None else self.folder.describe(source)
@@ -117,10 +120,24 @@ class Recording(Records):
             document_id=document_id,
             vars=dict(variables or {}),
         )
+        _check_texts(job)
         in_hand = _in_hand(job)
         found.build_status(in_hand)
         self.store.adopt(job, found.server_key(in_hand), 0.0)
         return self.store.get(job.local_id)
+
+
+def _check_texts(job: ProcessingJob) -> None:
+    """Raises UsageError for what JSON, or a database, cannot hold."""
+    for name, value in asdict(job).items():
+        try:
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UsageError(f"the job's {name} cannot be recorded: {_plain(error)}") from None
+
+
+def _plain(error: Exception) -> str:
+    return "it is not UTF-8" if isinstance(error, UnicodeError) else str(error)
 
 
 def _in_hand(job: ProcessingJob) -> Job:

@@ -62,6 +62,20 @@ def first_poll(policy: PollPolicy, estimated_seconds: float | None = None) -> fl
     return policy.first
 
 
+def least_distance(policy: PollPolicy) -> float:
+    """Least seconds between two polls of one job; after a first failure, 5/7 of it are enough.
+
+    No two first failures follow each other without a success between them, so any two gaps in a
+    row make at least 12/7 of it: never more than `max_per_minute` polls in any minute, with nothing
+    to remember. 7 s by default; the defaults of 20 s and 5 s stand at or above both floors.
+    """
+    limit = int(policy.max_per_minute)
+    if limit < 1:
+        return 60.0 / policy.max_per_minute * 7 / 5
+    # `limit` gaps have to last a minute: pairs of them, and where they are odd a short one besides.
+    return 60.0 / (limit // 2 * 12 / 7 + limit % 2 * 5 / 7)
+
+
 def after_reading(
     policy: PollPolicy, age: float = 0.0, estimated_seconds: float | None = None
 ) -> float:
@@ -70,11 +84,7 @@ def after_reading(
     `age` and `estimated_seconds` both count from acceptance: a completion that is expected before
     the next ordinary poll gets a poll of its own.
     """
-    gap = 60.0 / policy.max_per_minute
-    # A success is followed by 7/6 of the mean gap and a first failure by 5/6 of it (below), so any
-    # two gaps in a row make at least two mean gaps: never more than `max_per_minute` polls in any
-    # minute, with nothing to remember. The defaults (20 s; 5 s) stand at or above both floors.
-    floor = gap * 7 / 6
+    floor = least_distance(policy)
     delay = max(policy.every, floor)
     if estimated_seconds is not None and age < estimated_seconds < age + delay:
         delay = max(estimated_seconds - age, floor)
@@ -92,8 +102,7 @@ def after_failure(
     5, 10, 20, 40, 60, 60 … s by default, plus up to 10 % so that jobs that failed together do not
     come back together; never less than what the service asked for in `retry_after`.
     """
-    gap = 60.0 / policy.max_per_minute
-    floor = gap * (5 if failures == 1 else 7) / 6
+    floor = least_distance(policy) * (5 / 7 if failures == 1 else 1)
     delay = max(_curve(policy.backoff_base, policy.backoff_cap, failures), floor)
     return max(_jittered(delay, rnd), retry_after or 0.0)
 
@@ -134,10 +143,15 @@ def parse_retry_after(value: str | None, now: float, cap: float = 300.0) -> floa
     try:
         seconds = float(text)
     except ValueError:
-        from email.utils import parsedate_to_datetime
+        from calendar import timegm
+        from email.utils import parsedate_tz
 
         try:
-            seconds = parsedate_to_datetime(text).timestamp() - now
+            date = parsedate_tz(text)
+            if date is None:
+                return None
+            # Without a zone (the old asctime form) it is UTC, as HTTP dates are.
+            seconds = timegm((*date[:6], 0, 0, 0)) - (date[9] or 0) - now
         except (ValueError, TypeError, OverflowError):
             return None
     if seconds != seconds:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tracker import clock
 from tracker.config import Config
-from tracker.errors import WaitTimeout
+from tracker.errors import DatabaseBusy, WaitTimeout
 from tracker.model import ProcessingJob, Status
 from tracker.records import Records, has_ended
 from tracker.spool import Folder
@@ -62,30 +64,45 @@ class Serving(Records):
         the number of polls. Without `overlap` it steps back while another poller serves
         everything: until that one ends, or at once where there are no `seconds`.
         """
-        only = [self.local_id(job) for job in jobs] or None
-        if only:
-            self.store.make_due(only)
+        if jobs:
+            return self._poll_now(jobs, seconds, on_progress, on_poller)
         poller = self._poller(
-            "poll" if only is None else "wait",
-            once=seconds is None and only is None,
-            only=only,
+            "part" if services else "poll",
+            once=seconds is None,
             services=services,
             limit=limit,
             on_progress=on_progress,
         )
         if on_poller is not None:
             on_poller(poller)
-        if only:
-            seconds = FORCED_SECONDS if seconds is None else seconds
-            before = {job.local_id: job.poll_count for job in self.store.get_many(only)}
-            return poller.run(seconds=seconds, until=lambda: self._polled_since(before))
         summary = poller.run(seconds=seconds, overlap=overlap)
-        self.store.note_checked(self.config.fingerprint)
+        with suppress(DatabaseBusy):  # then the next pass checks the configuration once more
+            self.store.note_checked(self.config.fingerprint)
         return summary
+
+    def _poll_now(
+        self,
+        jobs: Sequence[str | ProcessingJob],
+        seconds: float | None,
+        on_progress: Progress | None,
+        on_poller: OnPoller | None,
+    ) -> Summary:
+        only = [self.local_id(job) for job in jobs]
+        before = {job.local_id: job.poll_count for job in self.store.get_many(only)}
+        for job in self.store.get_many(only):
+            self.services.find(job.service)
+        self.store.make_due(only)
+        poller = self._poller("wait", only=only, on_progress=on_progress)
+        if on_poller is not None:
+            on_poller(poller)
+        return poller.run(
+            seconds=FORCED_SECONDS if seconds is None else seconds,
+            until=lambda: self._attended_to(before),
+        )
 
     def run(self, *, services: Sequence[str] = (), on_poller: OnPoller | None = None) -> Summary:
         """Serve until `Poller.stop` is called on what `on_poller` is given."""
-        poller = self._poller("run", services=services)
+        poller = self._poller("part" if services else "run", services=services)
         if on_poller is not None:
             on_poller(poller)
         return poller.run()
@@ -151,10 +168,21 @@ class Serving(Records):
         chosen = [self.services.find(name) for name in names] or list(self.services.values())
         return lanes_of(chosen, self.sinks, self.folder.results, bound)
 
-    def _polled_since(self, before: dict[str, int]) -> bool:
-        return all(
-            job.poll_count > before[job.local_id] or job.status != Status.PROCESSING
-            for job in self.store.get_many(list(before))
+    def _attended_to(self, before: dict[str, int]) -> bool:
+        """Whether nothing more can be done now for these jobs, polled so many times before."""
+        return self.store.is_paused() or not any(
+            self._has_work(job, before[job.local_id]) for job in self.store.get_many(list(before))
+        )
+
+    def _has_work(self, job: ProcessingJob, polls_before: int) -> bool:
+        if self.store.budget(job.service, job.account).paused_for:
+            return False
+        if job.status == Status.PROCESSING and job.poll_count == polls_before:
+            return True
+        now = clock.to_text(self.store.now())
+        return any(
+            operation["state"] == "pending" and operation["next_attempt_at"] <= now
+            for operation in self.store.operations_of(job.local_id)
         )
 
     def _ended(self, local_ids: Sequence[str]) -> bool:

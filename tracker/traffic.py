@@ -46,6 +46,12 @@ class _Road:
         """Claimed and not settled."""
         return len(self.ready) + len(self.in_flight)
 
+    def give_back(self) -> list[Released]:
+        """Empty the queue: its claims, untouched."""
+        released = [Released(item) for work, _ in self.ready for item in work.items]
+        self.ready.clear()
+        return released
+
     @property
     def next_turn(self) -> float:
         """When the next call may go out. A late turn pushes the one after it: two calls keep
@@ -65,9 +71,11 @@ class Traffic:
         transports: Mapping[str, Callable[[int], Transport]],
         concurrency: int,
         *,
+        poller: str,
         once: bool = False,
     ) -> None:
         self._store = store
+        self._poller = poller
         self._once = once
         self._roads = {lane.name: _Road(lane) for lane in lanes}
         self._makers = transports
@@ -170,7 +178,7 @@ class Traffic:
             if not sending:
                 continue
             try:
-                self._record_intents(road.lane, sending)
+                sending = self._with_intent(road.lane, sending)
             except BaseException:
                 road.ready.extendleft(reversed(sending))
                 raise
@@ -199,15 +207,24 @@ class Traffic:
         road.last_sent = now
         return [road.ready.popleft()]
 
-    def _record_intents(self, lane: Lane, sending: list[tuple[Work, Call]]) -> None:
+    def _with_intent(self, lane: Lane, sending: list[tuple[Work, Call]]) -> list[tuple[Work, Call]]:
+        """Those of `sending` that may go out: all, but for creates that cannot be repeated and
+        whose claim was lost before their intent was on record."""
         once = [
             operation
             for work, _ in sending
             for operation in work.items
             if isinstance(operation, Operation) and operation.kind in lane.unrepeatable
         ]
-        if once:
-            self._store.record_intent(once)
+        if not once:
+            return sending
+        kept = self._store.record_intent(once, self._poller)
+        lost = {operation.id for operation in once} - kept
+        return [
+            (work, call)
+            for work, call in sending
+            if not any(isinstance(one, Operation) and one.id in lost for one in work.items)
+        ]
 
     def receive(self, timeout: float) -> list[tuple[Work, Reply]]:
         """What came back, waiting up to `timeout` seconds, or until the next call may go out."""
@@ -254,9 +271,11 @@ class Traffic:
             why, least = f"{failing} jobs in a row failed: {failure.message}", 0.0
         self._store.pause_service(name, account, why, schedule.service_pauses(), least)
         self._read_budgets()
-        given_back = [Released(item) for work, _ in road.ready for item in work.items]
-        road.ready.clear()
-        return given_back
+        return road.give_back()
+
+    def give_back(self) -> list[Released]:
+        """Give back all claims that have not been called yet."""
+        return [released for road in self._roads.values() for released in road.give_back()]
 
     def extend_leases(self, lease_seconds: Callable[[Lane], float]) -> None:
         """Keep every claim that is still on the road."""

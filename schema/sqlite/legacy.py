@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -67,6 +68,8 @@ def take_along(connection: sqlite3.Connection, context: dict[str, Any]) -> int:
     due at once; a time without an offset is taken as being in ``context["zone"]``. What the ledger
     has no column for is kept in the job's ``vars`` under ``legacy``.
     """
+    # One old text that is no UTF-8 does not keep the whole database from its upgrade.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     cursor = connection.execute(f"SELECT * FROM {OLD}")
     names = [column[0] for column in cursor.description]
     rows = _rows(cursor, names, context)
@@ -75,6 +78,7 @@ def take_along(connection: sqlite3.Connection, context: dict[str, Any]) -> int:
     count = connection.executemany(
         f"INSERT INTO processing_jobs ({', '.join(columns)}) VALUES ({marks})", rows
     ).rowcount
+    connection.text_factory = str
     connection.execute(f"DROP TABLE {OLD}")
     return max(count, 0)
 
@@ -157,9 +161,10 @@ def _place(
 
 def _number(value: Any) -> float | None:
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def _plain(value: Any) -> Any:

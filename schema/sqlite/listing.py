@@ -14,7 +14,9 @@ _FILTERS = {
     "user_id": "user_id = :user_id",
     "created_after": "created_at >= :created_after",
     "created_before": "created_at < :created_before",
-    "before": "id < (SELECT id FROM processing_jobs WHERE local_id = :before)",
+    # Where the last job of the page before has been cleaned up since, the one made before it.
+    "before": "id < coalesce((SELECT id FROM processing_jobs WHERE local_id = :before), "
+    "(SELECT max(id) + 1 FROM processing_jobs WHERE local_id < :before), 0)",
 }
 # Word for word the conditions of the partial indexes, or SQLite would not use them.
 _ACTIVE = "status IN ('pending', 'processing', 'retrieving')"

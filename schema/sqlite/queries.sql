@@ -70,7 +70,7 @@ id, local_id, service, account, server_id, status, lease, next_poll_at, retry_co
 remote_state, (julianday(:now) - julianday(coalesce(accepted_at, initiated_at))) * 86400.0,
 (julianday(:now) - julianday(unknown_since)) * 86400.0, estimated_completion_seconds,
 (julianday(:now) - julianday(progress_event_at)) * 86400.0, job_type, user_id, session_id,
-project, document_id, payload, vars
+project, document_id, initiated_at, payload, vars
 
 -- name: claim_operations
 UPDATE operations
@@ -99,7 +99,8 @@ WHERE jo.role = 'input' AND jo.local_id IN (SELECT value FROM json_each(:local_i
 
 -- name: record_intent
 UPDATE operations SET sent_at = :now
-WHERE id = :id AND lease = :lease AND state = 'pending';
+WHERE id = :id AND lease = :lease AND state = 'pending' AND claimed_by = :poller
+RETURNING id;
 
 -- name: settle_running
 UPDATE processing_jobs
@@ -107,7 +108,9 @@ SET next_poll_at = CASE WHEN next_poll_at = :due THEN :next_poll_at ELSE next_po
     last_poll_at = :now,
     poll_count = poll_count + 1,
     retry_count = :retry_count,
-    unknown_since = CASE WHEN :unknown THEN coalesce(unknown_since, :now) END,
+    unknown_since = CASE
+        WHEN :unknown IS NULL THEN unknown_since WHEN :unknown THEN coalesce(unknown_since, :now)
+    END,
     last_http_status = :http_status,
     last_duration_seconds = :duration,
     last_error = :error,
@@ -225,14 +228,21 @@ UPDATE operations
 SET state = 'in_doubt', claimed_by = NULL, lease_until = NULL, last_attempt_at = sent_at,
     last_error = 'the process ended between the call and its reply'
 WHERE state = 'pending' AND sent_at IS NOT NULL AND claimed_by = :poller
-RETURNING local_id, kind;
+RETURNING local_id, kind,
+    (SELECT user_id FROM processing_jobs AS j WHERE j.local_id = operations.local_id);
+
+-- name: overdue_doubts
+SELECT 1 FROM operations
+WHERE state = 'pending' AND service = :service AND sent_at IS NOT NULL AND lease_until <= :now
+LIMIT 1;
 
 -- name: doubt_overdue_operations
 UPDATE operations
 SET state = 'in_doubt', claimed_by = NULL, lease_until = NULL, last_attempt_at = sent_at,
     last_error = 'no reply was recorded before the claim ran out'
 WHERE state = 'pending' AND service = :service AND sent_at IS NOT NULL AND lease_until <= :now
-RETURNING local_id, kind;
+RETURNING local_id, kind,
+    (SELECT user_id FROM processing_jobs AS j WHERE j.local_id = operations.local_id);
 
 -- name: release_operations_of
 UPDATE operations SET claimed_by = NULL, lease_until = NULL
@@ -375,7 +385,8 @@ WHERE substr(local_id, -8) = substr(:ending, -8) AND substr(local_id, -:length) 
 
 -- name: find_by_server_id
 SELECT local_id FROM processing_jobs
-WHERE service = :service AND server_id = :server_id LIMIT 3;
+WHERE service = :service AND substr(server_id, 1, 64) = substr(:server_id, 1, 64)
+    AND server_id = :server_id LIMIT 3;
 
 -- name: row_id_of
 SELECT id, status, user_id, last_poll_at FROM processing_jobs WHERE local_id = :local_id;
@@ -425,7 +436,7 @@ WHERE status IN ('pending', 'processing', 'retrieving') GROUP BY status;
 SELECT state, count(*) FROM operations GROUP BY state;
 
 -- name: cleanable
-SELECT id, local_id FROM processing_jobs
+SELECT id, local_id, user_id FROM processing_jobs
 WHERE status IN ('completed', 'failed', 'cancelled')
     AND completed_at < :before
     AND status IN (SELECT value FROM json_each(:statuses))
@@ -460,7 +471,7 @@ DELETE FROM processing_jobs WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- name: files_to_remove
 SELECT id, key, size FROM objects
-WHERE state = 'removal_requested' AND scheme = 'file' AND owned = 1 AND id > :after
+WHERE state = 'removal_requested' AND +scheme = 'file' AND owned = 1 AND id > :after
 ORDER BY id LIMIT :limit;
 
 -- name: forget_objects

@@ -2,7 +2,8 @@
 -- Times are UTC text of one width, 2026-01-31T08:15:00.250Z, so that text order is time order.
 
 CREATE TABLE processing_jobs (
-    id INTEGER PRIMARY KEY,
+    -- AUTOINCREMENT: a number that came back after a cleanup would meet an old claim's fence.
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     local_id TEXT NOT NULL UNIQUE,
     server_id TEXT,
     server_key TEXT,
@@ -57,6 +58,8 @@ CREATE INDEX processing_jobs_active ON processing_jobs (id)
 CREATE INDEX processing_jobs_finished ON processing_jobs (completed_at, id)
     WHERE status IN ('completed', 'failed', 'cancelled');
 CREATE INDEX processing_jobs_short_id ON processing_jobs (substr(local_id, -8));
+CREATE INDEX processing_jobs_server_id ON processing_jobs (service, substr(server_id, 1, 64))
+    WHERE server_id IS NOT NULL;
 CREATE INDEX processing_jobs_document ON processing_jobs (document_id)
     WHERE document_id IS NOT NULL;
 CREATE INDEX processing_jobs_session ON processing_jobs (session_id)
@@ -100,6 +103,8 @@ CREATE TABLE operations (
 
 CREATE INDEX operations_due ON operations (service, priority, next_attempt_at)
     WHERE state = 'pending';
+CREATE INDEX operations_sent ON operations (service, lease_until)
+    WHERE state = 'pending' AND sent_at IS NOT NULL;
 CREATE INDEX operations_job ON operations (local_id);
 
 CREATE TABLE objects (

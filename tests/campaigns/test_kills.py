@@ -18,8 +18,8 @@ import pytest
 from conftest import MakeYard
 from yard import FULL, PATIENCE, Yard, wait_for
 
-KILLS = 200 if FULL else 8
-SUBMIT_LIFE, POLL_LIFE = 0.7, 2.0  # seconds, about; a kill falls anywhere into it
+KILLS = 200 if FULL else 6
+SUBMIT_LIFE, POLL_LIFE = 0.7, 2.0 if FULL else 1.2  # seconds, about; a kill falls anywhere in it
 
 
 def strike(living: dict[subprocess.Popen[str], float]) -> int:
@@ -46,7 +46,7 @@ def one_round(yard: Yard, number: int) -> tuple[list[subprocess.Popen[str]], int
         yard.start("submit", "mill", "input.txt", "-p", f"marker=m{number}-{index}")
         for index in range(2)
     ]
-    poll = yard.start("poll", "--overlap", "--quiet", "--for", "1500ms")
+    poll = yard.start("poll", "--overlap", "--quiet", "--for", "1500ms" if FULL else "800ms")
     now = time.monotonic()
     doomed = {submit: now + random.uniform(0, SUBMIT_LIFE) for submit in submits}
     return submits, strike({**doomed, poll: now + random.uniform(0, POLL_LIFE)})

@@ -27,7 +27,7 @@ def test_json(project):
 def test_variables(project, service):
     """-p gives the status call what it needs besides the id; without it nothing is recorded."""
     project.configure({"status": {"request": {"path": "/jobs/{vars.folder}-{server_id}"}}})
-    project.ok("list")
+    project.create()
     assert "vars.folder" in project.refused(2, "add", "docs", "42")
     job = project.ok("add", "docs", "42", "-p", "folder=a b").line
     assert json.loads(project.row(job)["vars"]) == {"folder": "a b"}
@@ -44,7 +44,7 @@ def test_a_job_that_is_tracked_already(project):
 
 def test_what_cannot_be_added(project):
     """An unknown service is exit 4; an empty id and a service without a status call are exit 2."""
-    project.ok("list")
+    project.create()
     assert "did you mean 'docs'" in project.refused(4, "add", "doks", "1")
     assert "the server id is empty" in project.refused(2, "add", "docs", "")
     assert "expected KEY=VALUE" in project.refused(2, "add", "docs", "1", "-p", "x")

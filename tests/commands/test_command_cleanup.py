@@ -26,7 +26,7 @@ def test_only_old_and_finished_jobs_go(project):
     old, young, running = project.ended("a"), project.ended("b"), project.add("c")
     age(project, old)
     said = project.ok("cleanup").line
-    assert said == "deleted 1 jobs, removed 0 files (0 bytes), 0 failed"
+    assert said == "deleted: jobs 1, files 0 (0 bytes), failed 0"
     assert ids(project) == {young, running}
     assert project.events(old)[-1] == ("job:deleted", {"by": "cleanup"})
     assert "no job" in project.refused(4, "show", old)
@@ -42,7 +42,7 @@ def test_dry_run(project):
     """--dry-run says what would go and changes nothing at all."""
     age(project, project.ended("a"), project.ended("b", failed=True))
     before = project.dump()
-    assert project.ok("cleanup", "--dry-run").line.startswith("would delete 2 jobs")
+    assert project.ok("cleanup", "--dry-run").line.startswith("would delete: jobs 2,")
     assert project.json("cleanup", "--dry-run")["dry_run"] is True
     assert project.dump() == before
 
@@ -74,7 +74,7 @@ def test_files(project, service, tmp_path):
     file = tmp_path / "mine.txt"
     file.write_text("mine")
     job = project.attempted(file=file)
-    project.ok("poll")
+    project.poll()
     folder = project.path / "tracker.db.files"
     assert len([one for one in folder.rglob("*") if one.is_file()]) == 2
     age(project, job)

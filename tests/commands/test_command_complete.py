@@ -19,7 +19,7 @@ def test_a_running_job(project, service):
         ("job:status-changed", "person"),
         ("job:finalized", "person"),
     ]
-    project.ok("poll")
+    project.poll()
     assert service.seen == []
 
 
@@ -34,7 +34,7 @@ def test_a_job_that_was_never_submitted(project, service):
     """A recorded job that a person completes is not submitted any more."""
     job = project.record()
     project.ok("complete", job)
-    project.ok("poll")
+    project.poll()
     assert service.seen == []
     assert project.json("show", job)["operations"] == []
 

@@ -130,3 +130,11 @@ def test_a_backup_that_cannot_be(project, target):
     assert target.partition("/")[0].removesuffix(".") in error
     assert (project.path / "there.db").read_text() == "mine"
     assert not list(project.path.glob("**/*.partial"))
+
+
+def test_backup_json(project):
+    """`db backup --json` names the copy and its size, and nothing else."""
+    project.add()
+    done = project.json("db", "backup", "copy.db")
+    copy = project.path / "copy.db"
+    assert done == {"backup": str(copy), "bytes": copy.stat().st_size}

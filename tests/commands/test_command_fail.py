@@ -15,7 +15,7 @@ def test_a_running_job(project, service):
     assert [type_ for type_, _ in project.events(job)][1:] == [
         "job:status-changed", "job:error-details", "job:finalized"
     ]  # fmt: skip
-    project.ok("poll")
+    project.poll()
     assert service.seen == []
 
 

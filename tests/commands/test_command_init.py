@@ -50,3 +50,9 @@ def test_a_folder_that_cannot_be(project):
     error = project.run("init", "file/folder")
     assert error.code in (1, 2)
     assert "file/folder" in error.error
+
+
+def test_json(project):
+    """`init --json` names both files, and nothing else."""
+    project.toml.unlink()
+    assert project.json("init") == {"config": str(project.toml), "database": str(project.db)}

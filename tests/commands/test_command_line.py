@@ -6,7 +6,6 @@ import os
 import subprocess
 
 import pytest
-from conftest import TRACKER
 
 COMMANDS = [
     *("init", "submit", "add", "poll", "run", "list", "show", "explain", "wait", "events"),
@@ -131,7 +130,7 @@ def test_a_reader_that_went_away(project):
     reader, writer = os.pipe()
     os.close(reader)
     process = subprocess.Popen(
-        [TRACKER, "list", "--limit", "300"],
+        [project.command, "list", "--limit", "300"],
         cwd=project.path,
         env=project.env,
         stdout=writer,

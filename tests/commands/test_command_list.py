@@ -72,7 +72,7 @@ def test_the_table(project, service):
     and the reason why it is not further."""
     service.statuses = [{"status": "running", "progress": 42}]
     job = project.add("a", document_id="my\tdocument")
-    project.ok("poll")
+    project.poll()
     heading, row = project.ok("list").out.splitlines()
     assert heading == "JOB\tSERVICE\tTYPE\tSTATUS\tSTATE\tPROGRESS\tDOCUMENT\tAGE\tNOTE"
     cells = row.split("\t")

@@ -37,3 +37,9 @@ def test_a_living_poller_obeys(project, service):
     service.wait_for(count + 2, "GET", timeout=5)
     runner.signal(signal.SIGTERM)
     assert runner.end().code == 0
+
+
+def test_json(project):
+    """`pause --json` says how it is now and whether that is new, and nothing else."""
+    assert project.json("pause") == {"paused": True, "changed": True}
+    assert project.json("pause") == {"paused": True, "changed": False}

@@ -18,7 +18,7 @@ def test_an_ended_job(project, service, failed):
     cleared = ("completed_at", "failure_reason", "error_message", "result_content_id")
     assert [row[name] for name in cleared] == [None] * 4
     assert project.events(job)[-1][1]["by"] == "person"
-    project.ok("poll")
+    project.poll()
     assert project.row(job)["status"] == "completed"
     assert [type_ for type_, _ in project.events(job)].count("job:finalized") == 2
 
@@ -35,9 +35,9 @@ def test_a_result_again(project, service):
     service.statuses = ["done"]
     service.results = [{"content_id": "first"}, {"content_id": "second"}]
     job = project.add()
-    project.ok("poll")
+    project.poll()
     project.ok("reopen", job)
-    project.ok("poll")
+    project.poll()
     assert project.row(job)["result_content_id"] == "second"
     assert project.ok("show", job, "--result").json == {"content_id": "second"}
 

@@ -20,3 +20,10 @@ def test_what_came_meanwhile(project, service):
     assert "1 submitted" in project.ok("poll").line
     assert project.row(job)["status"] == "processing"
     assert service.count("POST") == 1
+
+
+def test_json(project):
+    """`resume --json` says how it is now and whether that is new, and nothing else."""
+    assert project.json("resume") == {"paused": False, "changed": False}
+    project.ok("pause")
+    assert project.json("resume") == {"paused": False, "changed": True}

@@ -108,7 +108,7 @@ def test_a_whole_life(project, service):
 
 def test_only_some_services(project):
     """An unknown --service is exit 4 before anything is polled."""
-    project.ok("list")
+    project.create()
     assert "did you mean 'docs'" in project.refused(4, "run", "--service", "dogs")
 
 

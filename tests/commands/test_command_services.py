@@ -14,7 +14,7 @@ def test_list(project, service):
     service.statuses = [Answer("slow down", 429, {"Retry-After": "60"})]
     project.configure({"rate": "10/s"}, services={"other": {"base_url": service.url}})
     project.add()
-    project.ok("poll")
+    project.poll()
     docs, other = project.json("services", "list")
     for one in (docs, other):
         assert has_keys(
@@ -63,5 +63,5 @@ def test_a_missing_credential(project, service):
 
 def test_unknown_services(project):
     """An unknown service is exit 4 with the nearest name."""
-    project.ok("list")
+    project.create()
     assert "did you mean 'docs'" in project.refused(4, "services", "check", "dosc")

@@ -67,7 +67,7 @@ def test_the_id_comes_before_the_attempt(project, service):
     a little, exit 0, and what may be sent again stays owed, what may not is in doubt."""
     service.creates = [Hang()]
     project.configure({"timeout": "60s"}, services={"plain": {**PLAIN, "base_url": service.url}})
-    project.ok("list")
+    project.create()
     began = time.monotonic()
     commands = [project.start("submit", name) for name in ("docs", "plain")]
     jobs = [command.line() for command in commands]
@@ -190,7 +190,7 @@ def test_what_cannot_be_submitted(project, service, arguments, stdin, told):
     nobody is called, no copy stays behind."""
     (project.path / "binary").write_bytes(b"\xff\xfe\x00")
     (project.path / "empty").write_bytes(b"")
-    project.ok("list")
+    project.create()
     assert told in project.refused(2, "submit", "docs", *arguments, stdin=stdin)
     assert service.seen == []
     assert not list(project.path.glob("tracker.db.files/**/*.*"))
@@ -211,7 +211,7 @@ def test_what_cannot_be_submitted(project, service, arguments, stdin, told):
 )
 def test_values_that_no_json_can_hold(project, service, arguments, stdin):
     """A payload or label that cannot be written as JSON in UTF-8 is one line, exit 2."""
-    project.ok("list")
+    project.create()
     project.refused(2, "submit", "docs", *arguments, stdin=stdin)
     assert service.seen == []
 
@@ -221,7 +221,7 @@ def test_a_payload_that_lacks_something(project, service):
     project.configure(
         {"create": {"request": {"path": "/jobs", "json": {"x": "{payload.options.depth}"}}}}
     )
-    project.ok("list")
+    project.create()
     assert "payload.options.depth" in project.refused(2, "submit", "docs", "-p", "options=none")
     assert "payload.options.depth" in project.refused(2, "submit", "docs")
     assert service.seen == []
@@ -229,7 +229,7 @@ def test_a_payload_that_lacks_something(project, service):
 
 def test_unknown_services(project):
     """An unknown service is exit 4 with the nearest name; one without a create call is exit 2."""
-    project.ok("list")
+    project.create()
     assert "no service 'dosc' in tracker.toml (did you mean 'docs'?)" in project.refused(
         4, "submit", "dosc"
     )

@@ -41,5 +41,5 @@ def store(connect: Callable[[], Store]) -> Store:
 @pytest.fixture
 def time() -> Iterator[FrozenDateTimeFactory]:
     """A clock that stands still at noon until it is told to `tick`."""
-    with freeze_time(NOON) as frozen:
+    with freeze_time(NOON, ignore=["_pytest.timing"]) as frozen:
         yield frozen

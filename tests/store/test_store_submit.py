@@ -11,7 +11,17 @@ from tracker import lifecycle
 from tracker.errors import Impossible, NotFound, TrackerError
 from tracker.ids import new_id
 from tracker.lifecycle import Rules
-from tracker.model import Kind, NewOperation, OperationState, ProcessingJob, Reading, State
+from tracker.model import (
+    Failure,
+    Fault,
+    Kind,
+    NewOperation,
+    OperationState,
+    ProcessingJob,
+    Reading,
+    State,
+)
+from tracker.outcomes import Attempted
 from tracker.store import server_key
 
 EPOCH = "1970-01-01T00:00:00.000Z"
@@ -235,18 +245,13 @@ def test_a_dead_letter_stays_visible(store, time):
     """O3: an operation that was given up stays, with its last words."""
     local_id = submitted(store)
     (operation,) = claim_operations(store)
-    store.settle([lifecycle.operations._given_up(operation, _refused())])
+    refused = Failure(Fault.REFUSED, "no", http_status=422)
+    store.settle([lifecycle.after_create(operation, refused, Rules())])
     (owed,) = store.operations_of(local_id)
     assert (owed["state"], owed["last_error"], owed["last_http_status"]) == ("dead", "no", 422)
     assert owed["attempts"] == 1 and owed["last_attempt_at"] == at(0)
     assert claim_operations(store) == [] and store.operation_counts() == {"dead": 1}
     assert store.get(local_id).status == "pending"
-
-
-def _refused():
-    from tracker.model import Failure, Fault
-
-    return Failure(Fault.REFUSED, "no", http_status=422)
 
 
 def test_burnt_attempts_count(store, time):
@@ -255,8 +260,6 @@ def test_burnt_attempts_count(store, time):
     for burnt, attempts in ((True, 1), (False, 1), (True, 2)):
         (operation,) = claim_operations(store)
         assert operation.attempts == attempts - burnt
-        from tracker.outcomes import Attempted
-
         store.settle([Attempted(operation, OperationState.PENDING, delay=120.0, burnt=burnt)])
         (owed,) = store.operations_of(local_id)
         assert (owed["attempts"], owed["next_attempt_at"]) == (attempts, at(120))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tracker import __version__
 from tracker.databases.sqlite import Database
 from tracker.errors import DatabaseError
+from tracker.schema.sqlite import legacy
 from tracker.schema.sqlite.migrations import STEPS
 
 MIGRATION_SET = "tracker"
@@ -12,7 +13,7 @@ MIGRATION_SET = "tracker"
 
 def pending(database: Database) -> list[str]:
     """Names of the steps that this database has not had. Raises DatabaseError when only a newer
-    program may open it."""
+    program may open it, or when it is nothing that this one knows."""
     tables = {row[0] for row in database.read("SELECT name FROM sqlite_master")}
     if "meta" in tables and "_sqlite_migrations" in tables:
         found = database.read("SELECT value FROM meta WHERE key = 'min_program'")
@@ -24,7 +25,19 @@ def pending(database: Database) -> list[str]:
             )
         }
         return [name for name, _ in STEPS if name not in done]
+    try:
+        legacy.layout(database.connection)
+    except ValueError as error:
+        raise refused(database.name, error) from None
     return [name for name, _ in STEPS]
+
+
+def refused(database: str, why: object) -> DatabaseError:
+    """The error for a database that cannot be brought up to date."""
+    return DatabaseError(
+        f"database {database} cannot be upgraded: {why}",
+        "nothing was changed; name another file with --db",
+    )
 
 
 def check_program(database: str, needed: str) -> None:

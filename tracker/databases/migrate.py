@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from tracker import clock
-from tracker.databases.layout import MIGRATION_SET, pending
+from tracker.databases.layout import MIGRATION_SET, pending, refused
 from tracker.databases.sqlite import Database, create_private, told_of
 from tracker.errors import DatabaseError
 from tracker.ids import new_id
@@ -54,7 +55,14 @@ def migrate(path: Path, server_key: ServerKey, *, zone: str = "UTC") -> Migrated
             if not steps:
                 return Migrated(())
             backup = _back_up(path) if _tables(database) else None
-            rows = _apply(database, server_key, zone)
+            try:
+                rows = _apply(database, server_key, zone)
+            except BaseException:
+                # The transaction is undone: the copy says nothing that the database does not.
+                if backup is not None:
+                    backup.unlink()
+                raise
+        path.chmod(0o600)
         return Migrated(tuple(steps), rows, backup)
     finally:
         database.close()
@@ -68,7 +76,9 @@ def rehearse(path: Path, server_key: ServerKey, *, zone: str = "UTC") -> Migrate
 
     with tempfile.TemporaryDirectory(prefix="tracker-") as folder:
         copy = Path(folder) / "rehearsal.db"
-        source = Database(path)
+        # Read-only: the last ordinary connection to close would fold a WAL that was left behind
+        # into the file.
+        source = Database(path, read_only=True)
         try:
             if not pending(source):
                 return Migrated(())
@@ -97,7 +107,10 @@ def _use_wal(database: Database) -> None:
 
 def _back_up(path: Path) -> Path:
     stamp = clock.to_text(clock.now())[:19].replace(":", "").replace("-", "")
-    target = path.with_name(f"{path.name}.backup-{stamp}")
+    names = (
+        f"{path.name}.backup-{stamp}{more}" for more in chain([""], map("-{}".format, count(2)))
+    )
+    target = next(free for name in names if not (free := path.with_name(name)).exists())
     # A second connection: it reads the last commit while this process holds the write lock.
     source = Database(path)
     try:
@@ -126,13 +139,11 @@ def _apply(database: Database, server_key: ServerKey, zone: str) -> int:
     with told_of(database.path):
         try:
             steps.apply(sqlite_utils.Database(database.connection))
-        except (ValueError, sqlite3.OperationalError, sqlite3.IntegrityError) as error:
-            if isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF != 1:
+        except (ValueError, sqlite3.Error) as error:
+            # Code 1 is SQLite's "this statement makes no sense here"; others are told as they are.
+            if getattr(error, "sqlite_errorcode", 1) & 0xFF not in (1, sqlite3.SQLITE_CONSTRAINT):
                 raise
-            raise DatabaseError(
-                f"database {database.name} cannot be upgraded: {error}",
-                "nothing was changed; name another file with --db",
-            ) from error
+            raise refused(database.name, error) from error
     return int(context["rows"])
 
 
@@ -152,7 +163,8 @@ def _time_reader(zone: str) -> Callable[[Any], str | None]:
     def read(value: Any) -> str | None:
         try:
             if isinstance(value, int | float):
-                return clock.to_text(float(value))
+                inside = 0 <= value <= clock.LAST_SECOND
+                return clock.to_text(float(value)) if inside else None
             moment = datetime.fromisoformat(value)
         except (TypeError, ValueError):
             return None

@@ -42,11 +42,13 @@ class Database:
 
     dialect = "sqlite"
 
-    def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self, path: Path, *, busy_seconds: float = BUSY_SECONDS, read_only: bool = False
+    ) -> None:
         self.path = path
         self._lock = threading.RLock()
         self._commits = 0
-        self._connection = _connect(path, busy_seconds)
+        self._connection = _connect(path, busy_seconds, read_only)
 
     @property
     def name(self) -> str:
@@ -140,12 +142,16 @@ class Database:
         return told_of(self.path)
 
 
-def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
+def _connect(path: Path, busy_seconds: float, read_only: bool) -> sqlite3.Connection:
     if path.is_dir():
         raise DatabaseError(f"database {path} is a directory", "name a file with --db")
     with told_of(path):
         connection = sqlite3.connect(
-            path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+            f"{path.absolute().as_uri()}?mode=ro" if read_only else path,
+            timeout=busy_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=read_only,
         )
         try:
             connection.execute("PRAGMA synchronous = FULL")
@@ -176,13 +182,20 @@ class Told:
         if isinstance(error, sqlite3.IntegrityError):
             return  # A broken constraint is the caller's to understand.
         if isinstance(error, sqlite3.Error):
-            code = getattr(error, "sqlite_errorcode", None)
-            what, hint = _HINTS.get((code or 0) & 0xFF, (f"failed: {error}", ""))
-            busy = (code or 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+            if code == sqlite3.SQLITE_CANTOPEN and not _writable(self._path):
+                # A WAL database cannot even be read where its -shm file cannot be written.
+                code = sqlite3.SQLITE_READONLY
+            what, hint = _HINTS.get(code, (f"failed: {error}", ""))
+            busy = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
             told = DatabaseBusy if busy else DatabaseError
             raise told(f"database {self._path} {what}", hint) from error
         if isinstance(error, OSError):
             raise DatabaseError(f"database {self._path}: {error.strerror or error}") from error
+
+
+def _writable(path: Path) -> bool:
+    return not path.exists() or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
 
 
 def told_of(path: Path) -> Told:

@@ -7,6 +7,7 @@ import random
 from tracker import schedule
 from tracker.lifecycle.rules import Rules
 from tracker.model import (
+    ACTIVE,
     FINISHED,
     Content,
     Event,
@@ -25,8 +26,6 @@ from tracker.outcomes import Running, Transition
 from tracker.schedule import PollPolicy, Random
 
 PROGRESS_EVENT_SECONDS = 10.0
-UNREPEATED_BUT_SAFE = frozenset({425, 503})
-"""HTTP codes by which a service says that it did not begin to handle the request."""
 
 PROCESSING_FAILED = "Processing failed"
 PROCESSING_TIMEOUT = "Processing timeout"
@@ -227,10 +226,11 @@ def _poll_failed(job: Job, failure: Failure, policy: PollPolicy, rnd: Random) ->
     # this job merely keeps the distance that any poll keeps.
     excused = failure.fault in (Fault.THROTTLED, Fault.UNAUTHORISED)
     failures = job.retry_count + (0 if excused else 1)
-    delay = schedule.after_failure(
-        policy, 1 if excused else failures, retry_after=failure.retry_after, rnd=rnd
-    )
-    return Running(job, delay, retry_count=failures, error=failure.message)
+    if excused:
+        delay = max(schedule.least_distance(policy), failure.retry_after or 0.0)
+    else:
+        delay = schedule.after_failure(policy, failures, retry_after=failure.retry_after, rnd=rnd)
+    return Running(job, delay, retry_count=failures, error=failure.message, unknown=None)
 
 
 def _progressed(job: Job, reading: Reading, policy: PollPolicy) -> Running:
@@ -238,8 +238,9 @@ def _progressed(job: Job, reading: Reading, policy: PollPolicy) -> Running:
     if reading.estimated_seconds is not None:
         estimate = job.age + reading.estimated_seconds
     running = Running(job, schedule.after_reading(policy, job.age, estimate))
-    if reading.state is State.UNKNOWN_WORD and reading.word is not None:
-        running.error = f"the state {reading.word!r} is not in the service's definition"
+    if reading.state is State.UNKNOWN_WORD:
+        said = "no state" if reading.word is None else f"the state {reading.word!r}"
+        running.error = f"the reply has {said}, which the service's definition does not list"
     if reading.word is not None and reading.word != job.remote_state:
         running.remote_state = reading.word
         running.events.append(Event("job:metadata-updated", {"remote_state": reading.word}))
@@ -281,17 +282,20 @@ def by_hand(job: Job, status: Status, rules: Rules, *, error: str | None = None)
     )
     for event in transition.events:
         event.data["by"] = "person"
+    transition.from_statuses = ACTIVE
     transition.raise_lease = True
     return transition
 
 
 def reopened(job: Job) -> Transition:
-    """A person brings a finished job back: processing, due now, completion cleared (P15)."""
+    """A person brings a finished job back: processing, due now, completion cleared (P15). Its age
+    counts from now, or `give_up_after` would end it again at once."""
     return Transition(
         job.id,
         FINISHED,
         Status.PROCESSING,
         raise_lease=True,
+        accepted=True,
         next_delay=0.0,
         events=[
             Event(

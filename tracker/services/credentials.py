@@ -103,7 +103,10 @@ class HeaderCredential:
         life = min(lives, default=None)
         early = None if life is None else max(life * 0.9, life - 30)
         self._expires_at = None if early is None else clock.monotonic() + early
-        self._values = tuple(dict.fromkeys((*values, *headers.values(), *self._values)))[:16]
+        # A service may repeat a header without its scheme.
+        bare = [value.rpartition(" ")[2] for value in headers.values()]
+        known = (*headers.values(), *values, *bare, *self._values)
+        self._values = tuple(dict.fromkeys(known))[:24]
         self._headers = headers
 
 

@@ -94,7 +94,7 @@ def read_status(service: Service, job: Job, reply: Reply) -> Reading | Failure:
     if spec.reads_body and not _load_body(envelope, reply) and spec.needs_body and mapped is None:
         return unreadable(reply, "the reply is not JSON")
     if (other := _other_job(spec, job, envelope)) is not None:
-        return unreadable(reply, other)
+        return unreadable(reply, _redacted(service, other) or "")
     try:
         word = _read_word(service, spec.state, envelope, mapped)
     except ExpressionError as error:

@@ -14,7 +14,7 @@ from tracker.store.claims import job_from
 from tracker.store.ledger import to_json
 from tracker.store.settlement import Settled, Settlement
 
-FORCED_POLL_DISTANCE = 6.0
+FORCED_POLL_DISTANCE = 7.0
 """A job asked for by hand still keeps this distance, in seconds, from its last poll (P5)."""
 
 
@@ -128,7 +128,7 @@ class Acts(Settlement):
         return applied
 
     def make_due(self, local_ids: Sequence[str]) -> None:
-        """Have these running jobs polled now, or as soon as 6 s have passed since their last
+        """Have these running jobs polled now, or as soon as 7 s have passed since their last
         poll; their claims and everything else stay as they are."""
         with self.database.transaction():
             now = self.now()

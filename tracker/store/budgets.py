@@ -66,7 +66,7 @@ class Budgets(Ledger):
                         "service": service,
                         "account": account,
                         # Rounded up to the stored millisecond, so that no rounding earns a call.
-                        "next_call_at": clock.to_text(start + count * distance + 0.0009),
+                        "next_call_at": clock.to_text(start + count * distance + 0.000999),
                     },
                 )
         slots = [start + index * distance - now for index in range(count)]

@@ -10,6 +10,8 @@ from tracker import clock
 from tracker.model import Event, Job, Operation
 from tracker.store.ledger import Ledger, from_json, to_json
 
+LOCKED_SECONDS = 1.0
+
 
 @dataclass(slots=True)
 class Unreadable:
@@ -76,7 +78,7 @@ class Claims(Ledger):
                 claimed.unreadable.append(Unreadable(job, why))
             else:
                 claimed.jobs.append(job)
-        claimed.jobs.sort(key=lambda job: job.due)
+        claimed.jobs.sort(key=lambda job: (job.due, job.initiated_at))
         return claimed
 
     def claim_due_operations(
@@ -128,15 +130,18 @@ class Claims(Ledger):
                 }
         return jobs
 
-    def record_intent(self, operations: Sequence[Operation]) -> None:
+    def record_intent(self, operations: Sequence[Operation], poller: str) -> set[int]:
         """Put on record that these creates are about to be sent and cannot be sent twice: if no
-        settlement follows, they are in doubt (B6)."""
+        settlement follows, they are in doubt (B6). Returns the ids of those that may be sent:
+        `poller` has lost the claims of the others."""
         now = clock.to_text(self.now())
         with self.database.transaction():
-            self.database.write_many(
-                self.sql["record_intent"],
-                [{"now": now, "id": one.id, "lease": one.lease} for one in operations],
-            )
+            fences = [
+                {"now": now, "id": one.id, "lease": one.lease, "poller": poller}
+                for one in operations
+            ]
+            rows = [self.database.write(self.sql["record_intent"], fence) for fence in fences]
+        return {row[0] for found in rows for row in found}
 
     def extend_leases(
         self, jobs: Sequence[Job], operations: Sequence[Operation], lease_seconds: float
@@ -196,11 +201,22 @@ class Claims(Ledger):
         """All pollers on record, dead or alive."""
         return [PollerRow(*row) for row in self.database.read(self.sql["pollers"])]
 
-    def release_dead(self, poller: str, services: Sequence[str]) -> None:
+    def release_dead(
+        self, poller: str, services: Sequence[str], *, seen_at: str | None = None
+    ) -> bool:
         """Give back everything that a poller held which is no more: its jobs are due again, its
-        unrepeatable creates that were sent are in doubt. Also how a living one says goodbye."""
-        now = clock.to_text(self.now())
+        unrepeatable creates that were sent are in doubt. Also how a living one says goodbye.
+
+        With `seen_at`, only if that is still its last beat, and if nobody kept the database locked
+        meanwhile: then it may have been waiting to beat. Whether it was released.
+        """
+        asked = clock.monotonic()
         with self.database.transaction():
+            now = clock.to_text(self.now())
+            if seen_at is not None:
+                beats = {row.id: row.seen_at for row in self.pollers()}
+                if clock.monotonic() - asked > LOCKED_SECONDS or beats.get(poller) != seen_at:
+                    return False
             doubtful = self.database.write(self.sql["doubt_operations_of"], {"poller": poller})
             self._write_doubts(doubtful, now)
             self.database.write(self.sql["release_operations_of"], {"poller": poller})
@@ -210,28 +226,30 @@ class Claims(Ledger):
                     {"service": service, "now": now, "poller": poller},
                 )
             self.database.write(self.sql["remove_poller"], {"id": poller})
+        return True
 
-    def doubt_overdue(self, service: str) -> None:
-        """Creates of `service` that were sent, cannot be sent twice, and whose claim ran out
-        without a settlement are in doubt from now on."""
+    def doubt_overdue(self, services: Sequence[str]) -> None:
+        """Creates that were sent, cannot be sent twice, and whose claim ran out without a
+        settlement are in doubt from now on."""
         now = clock.to_text(self.now())
-        with self.database.transaction():
-            doubtful = self.database.write(
-                self.sql["doubt_overdue_operations"], {"service": service, "now": now}
-            )
-            self._write_doubts(doubtful, now)
+        for service in services:
+            overdue = {"service": service, "now": now}
+            if self.database.read(self.sql["overdue_doubts"], overdue):
+                with self.database.transaction():
+                    found = self.database.write(self.sql["doubt_overdue_operations"], overdue)
+                    self._write_doubts(found, now)
 
     def _write_doubts(self, doubtful: list[tuple[Any, ...]], now: str) -> None:
-        for local_id, kind in doubtful:
+        for local_id, kind, user_id in doubtful:
             told = Event("job:error-details", {"operation": kind, "in_doubt": True})
-            self._write_events(local_id, "", [told], now)
+            self._write_events(local_id, user_id or "", [told], now)
 
 
 def job_from(row: tuple[Any, ...]) -> tuple[Job, str]:
     """The job in a row of ``job_columns``, and why its JSON cannot be read ("" when it can)."""
-    job, why = Job(*row[:20]), ""
+    job, why = Job(*row[:21]), ""
     try:
-        job.payload, job.vars = from_json(row[20]), from_json(row[21])
+        job.payload, job.vars = from_json(row[21]), from_json(row[22])
     except ValueError as error:
         why = f"payload or vars of the row cannot be read: {error}"
     return job, why

@@ -79,8 +79,14 @@ class Ledger:
 
 
 def to_json(value: Json) -> str:
-    """Compact JSON text; characters stay as they are."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """Compact JSON text; characters stay as they are, but for lone surrogates, which no database
+    takes."""
+    return storable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def storable(text: str) -> str:
+    """`text` as UTF-8 can hold it."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def from_json(text: Any) -> dict[str, Json]:

@@ -9,7 +9,7 @@ from typing import Any
 from tracker import clock
 from tracker.model import FINISHED, Content, Event, Job, OperationState, Status
 from tracker.outcomes import Attempted, Outcome, Released, Running, Transition
-from tracker.store.ledger import Ledger, to_json
+from tracker.store.ledger import Ledger, storable, to_json
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ class Settlement(Ledger):
                     self.sql["note_acceptance"],
                     {
                         "id": change.job_id,
-                        "server_id": change.server_id,
+                        "server_id": _text(change.server_id),
                         "server_key": change.server_key,
                         "now": at,
                     },
@@ -139,7 +139,7 @@ class Settlement(Ledger):
                     "next_attempt_at": clock.to_text(now + attempted.delay),
                     "now": clock.to_text(now),
                     "http_status": attempted.http_status or None,
-                    "error": attempted.error,
+                    "error": _text(attempted.error),
                 },
             )
         if not rows:
@@ -188,7 +188,7 @@ def _running(running: Running, at: str, now: float) -> dict[str, Any]:
         "unknown": running.unknown,
         "http_status": running.http_status or None,
         "duration": running.duration,
-        "error": running.error,
+        "error": _text(running.error),
     }
 
 
@@ -198,8 +198,8 @@ def _changed(running: Running, at: str) -> dict[str, Any]:
         "lease": running.job.lease,
         "progress": running.progress,
         "progress_event": running.progress_event,
-        "remote_state": running.remote_state,
-        "remote_version": running.remote_version,
+        "remote_state": _text(running.remote_state),
+        "remote_version": _text(running.remote_version),
         "estimated_seconds": running.estimated_seconds,
         "vars": to_json(running.vars) if running.vars is not None else None,
         "now": at,
@@ -213,13 +213,13 @@ def _transition(change: Transition, now: float) -> dict[str, Any]:
         "from_statuses": to_json(list(change.from_statuses)),
         "status": change.status,
         "failure_reason": change.reason,
-        "error_message": change.error,
-        "result_content_id": change.content_id,
+        "error_message": _text(change.error),
+        "result_content_id": _text(change.content_id),
         "progress": change.progress,
-        "remote_state": change.remote_state,
-        "remote_version": change.remote_version,
+        "remote_state": _text(change.remote_state),
+        "remote_version": _text(change.remote_version),
         "estimated_seconds": change.estimated_seconds,
-        "server_id": change.server_id,
+        "server_id": _text(change.server_id),
         "server_key": change.server_key,
         "vars": to_json(change.vars) if change.vars is not None else None,
         "accepted": change.accepted,
@@ -228,7 +228,7 @@ def _transition(change: Transition, now: float) -> dict[str, Any]:
         "polled": change.polled,
         "http_status": change.http_status or None,
         "duration": change.duration,
-        "last_error": change.last_error,
+        "last_error": _text(change.last_error),
         "raise_lease": change.raise_lease,
         "now": clock.to_text(now),
     }
@@ -236,3 +236,7 @@ def _transition(change: Transition, now: float) -> dict[str, Any]:
 
 def _at(now: float, delay: float | None) -> str | None:
     return None if delay is None else clock.to_text(now + delay)
+
+
+def _text(value: str | None) -> str | None:
+    return None if value is None else storable(value)

@@ -110,9 +110,9 @@ class Upkeep(Ledger):
 
     def cleanable(
         self, before: float, statuses: Sequence[str], *, limit: int = 500
-    ) -> list[tuple[int, str]]:
-        """Finished jobs (row id, local id) that ended before a moment (seconds since 1970) and owe
-        nothing, oldest first."""
+    ) -> list[tuple[int, str, str]]:
+        """Finished jobs (row id, local id, user id) that ended before a moment (seconds since 1970)
+        and owe nothing, oldest first."""
         rows = self.database.read(
             self.sql["cleanable"],
             {
@@ -121,7 +121,7 @@ class Upkeep(Ledger):
                 "limit": limit,
             },
         )
-        return [(row[0], row[1]) for row in rows]
+        return [(row[0], row[1], row[2]) for row in rows]
 
     def end_of_kept(self, keep: int) -> float | None:
         """When the newest finished job ended that is not among the `keep` newest ones, in seconds
@@ -137,15 +137,17 @@ class Upkeep(Ledger):
             if not found:
                 return 0
             now = clock.to_text(self.now())
-            jobs = {"local_ids": to_json([local_id for _, local_id in found]), "now": now}
+            jobs = {"local_ids": to_json([local_id for _, local_id, _ in found]), "now": now}
             self.database.write(self.sql["request_removal_of_results"], jobs)
             freed = self.database.write(self.sql["release_objects"], jobs)
             objects = {"object_ids": to_json([row[0] for row in freed]), "now": now}
             self.database.write(self.sql["request_removal_of_objects"], objects)
             self.database.write(self.sql["delete_contents"], jobs)
-            for _, local_id in found:
-                self._write_events(local_id, "", [Event("job:deleted", {"by": "cleanup"})], now)
-            ids = to_json([id_ for id_, _ in found])
+            for _, local_id, user_id in found:
+                self._write_events(
+                    local_id, user_id, [Event("job:deleted", {"by": "cleanup"})], now
+                )
+            ids = to_json([id_ for id_, _, _ in found])
             self.database.write(self.sql["delete_jobs"], {"ids": ids})
         return len(found)
 
