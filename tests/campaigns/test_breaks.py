@@ -264,7 +264,7 @@ def test_intent_without_a_claim(make_yard: MakeYard) -> None:
         "mill", 1, "somebody", 60.0, cutoff=store.now(), kinds=["create"]
     )
     store.release_dead("somebody", ["mill"])
-    store.record_intent(claimed.operations)
+    store.record_intent(claimed.operations, "somebody")
     store.close()
     yard.run("poll", "--overlap")
     doubtful = yard.rows("SELECT 1 FROM operations WHERE state = 'in_doubt'")

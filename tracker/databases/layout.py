@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from tracker import __version__
 from tracker.databases.sqlite import Database
 from tracker.errors import DatabaseError
+from tracker.schema import script
 from tracker.schema.sqlite import legacy
 from tracker.schema.sqlite.migrations import STEPS
 
@@ -26,9 +29,13 @@ def pending(database: Database) -> list[str]:
         }
         return [name for name, _ in STEPS if name not in done]
     try:
-        legacy.layout(database.connection)
+        old = legacy.layout(database.connection)
     except ValueError as error:
         raise refused(database.name, error) from None
+    ours = set(re.findall(r"^CREATE (?:TABLE|VIEW) (\w+)", script("sqlite", "tables"), re.M))
+    strange = tables & (ours - {"processing_jobs"} if old else ours)
+    if strange:
+        raise refused(database.name, f"{', '.join(sorted(strange))} is some other program's")
     return [name for name, _ in STEPS]
 
 

@@ -107,10 +107,11 @@ def _use_wal(database: Database) -> None:
 
 def _back_up(path: Path) -> Path:
     stamp = clock.to_text(clock.now())[:19].replace(":", "").replace("-", "")
-    names = (
-        f"{path.name}.backup-{stamp}{more}" for more in chain([""], map("-{}".format, count(2)))
-    )
-    target = next(free for name in names if not (free := path.with_name(name)).exists())
+    target = path.with_name(f"{path.name}.backup-{stamp}")
+    for number in count(2):
+        if not target.exists():
+            break
+        target = path.with_name(f"{path.name}.backup-{stamp}-{number}")
     # A second connection: it reads the last commit while this process holds the write lock.
     source = Database(path)
     try:
