@@ -15,6 +15,9 @@ log = logging.getLogger("tracker.cleanup")
 
 BATCH = 500
 
+LEFT_BEHIND_SECONDS = 86400.0
+"""A file of the tracker's own that no row names is left over after a day without a change."""
+
 
 @dataclass(slots=True)
 class Receipt:
@@ -57,7 +60,25 @@ def clean_up(
     while store.prune_events():
         pass
     _remove_files(store, folder, receipt)
+    _remove_leftovers(store, folder, receipt)
     return receipt
+
+
+def _remove_leftovers(store: Store, folder: Folder, receipt: Receipt) -> None:
+    """A process that is killed between the copy of an input and the record of its job, or in the
+    middle of a download, leaves a file that no row names."""
+    left = folder.leftovers(store.now() - LEFT_BEHIND_SECONDS)
+    kept = {job.local_id for job in store.get_many(list(left))}
+    for name, path in left.items():
+        if name not in kept:
+            size = path.lstat().st_size
+            try:
+                folder.remove(str(path))
+            except OSError as error:
+                log.error("%s cannot be removed: %s", path, error)
+            else:
+                receipt.files_removed += 1
+                receipt.bytes_freed += size
 
 
 def _remove_files(store: Store, folder: Folder, receipt: Receipt) -> None:

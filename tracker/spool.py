@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 import os
+import re
 from pathlib import Path
 
 from tracker.errors import TrackerError, UsageError
 from tracker.model import Json
 
 CHUNK = 2**20
+
+_OWN = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?:\.[0-9]+\.part)?")
+"""Names that only the tracker gives: a local id; or one, a lease number and ``.part``."""
 
 
 class Folder:
@@ -70,6 +74,17 @@ class Folder:
                 raise TrackerError(f"{source} cannot be spooled: {error.strerror}") from None
             raise
         return {**described, "path": str(target), "size": size, "sha256": digest.hexdigest()}
+
+    def leftovers(self, before: float) -> dict[str, Path]:
+        """Files of the tracker's own that a process left behind when it was killed, untouched since
+        `before` (seconds since 1970): unfinished results, and inputs by their job's local id,
+        which have to be held against the ledger."""
+        found = {}
+        for folder, pattern in ((self.results, "*.part"), (self.spool, "*")):
+            for path in folder.glob(pattern) if folder.is_dir() else ():
+                if _OWN.fullmatch(path.name) and path.lstat().st_mtime < before:
+                    found[path.name] = path
+        return found
 
     def remove(self, path: str) -> None:
         """Remove one of the tracker's own files, if it is still there. A path that leads outside
