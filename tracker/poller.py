@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from tracker import clock
-from tracker.errors import DatabaseBusy
+from tracker.errors import DatabaseBusy, DatabaseError
 from tracker.executors.base import Lane
 from tracker.model import Fault, Status
 from tracker.outcomes import Attempted, Outcome, Running, Transition
@@ -177,15 +177,29 @@ class Poller:
             with self._store.database.transaction():
                 settled = self._store.settle(outcomes) if outcomes else None
                 claimed = [self._claim(lane, limit) for lane, limit in wanting]
-        except BaseException:
+        except (DatabaseError, KeyboardInterrupt):
             # The transaction is undone as a whole: the outcomes are still owed to the ledger.
             self._outcomes = outcomes + self._outcomes
             raise
+        except Exception:
+            self._settle_one_by_one(outcomes)
+            return
         if settled is not None:
             self._traffic.note_settled(outcomes)
             self._count(outcomes, settled)
         for (lane, limit), found in zip(wanting, claimed, strict=True):
             self._take(lane, limit, found)
+
+    def _settle_one_by_one(self, outcomes: Sequence[Outcome]) -> None:
+        """One outcome that cannot be written, for a reason nobody foresaw, does not take the others
+        with it; its claim runs out."""
+        for outcome in outcomes:
+            try:
+                self._count([outcome], self._store.settle([outcome]))
+            except DatabaseError:
+                self._owe([outcome])
+            except Exception:
+                log.exception("an outcome cannot be written: %r", outcome)
 
     def _time_to_settle(self) -> bool:
         if not self._outcomes:
@@ -336,7 +350,7 @@ class Poller:
     def _leave(self) -> None:
         self._traffic.close()
         if self._presence.registered:
-            self._store.release_dead(self._presence.id, self._traffic.names)
+            self._store.say_goodbye(self._presence.id, self._traffic.held())
 
     def _count(self, outcomes: Sequence[Outcome], settled: Settled) -> None:
         summary = self.summary

@@ -46,6 +46,12 @@ class _Road:
         """Claimed and not settled."""
         return len(self.ready) + len(self.in_flight)
 
+    @property
+    def held(self) -> list[Job | Operation]:
+        """All that is claimed and not settled."""
+        works = [*(work for work, _ in self.ready), *self.in_flight.values()]
+        return [item for work in works for item in work.items]
+
     def give_back(self) -> list[Released]:
         """Empty the queue: its claims, untouched."""
         released = [Released(item) for work, _ in self.ready for item in work.items]
@@ -280,14 +286,17 @@ class Traffic:
     def extend_leases(self, lease_seconds: Callable[[Lane], float]) -> None:
         """Keep every claim that is still on the road."""
         for road in self._roads.values():
-            works = [work for work, _ in road.ready] + list(road.in_flight.values())
-            items = [item for work in works for item in work.items]
+            items = road.held
             if items:
                 self._store.extend_leases(
                     [item for item in items if isinstance(item, Job)],
                     [item for item in items if isinstance(item, Operation)],
                     lease_seconds(road.lane),
                 )
+
+    def held(self) -> list[Job | Operation]:
+        """All claims that are on the road."""
+        return [item for road in self._roads.values() for item in road.held]
 
     def wake(self) -> None:
         """Have a waiting `receive` return."""

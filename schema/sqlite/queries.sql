@@ -56,11 +56,12 @@ RETURNING {job_columns};
 UPDATE processing_jobs
 SET lease_until = :lease_until, claimed_by = :poller, lease = lease + 1
 WHERE id IN (
+    -- The plus signs keep SQLite from walking all that is due instead of these few.
     SELECT id FROM processing_jobs
     WHERE local_id IN (SELECT value FROM json_each(:only))
-        AND status = 'processing' AND service = :service AND next_poll_at <= :cutoff
+        AND +status = 'processing' AND +service = :service AND +next_poll_at <= :cutoff
         AND (lease_until IS NULL OR lease_until <= :now)
-    ORDER BY next_poll_at, initiated_at
+    ORDER BY +next_poll_at, +initiated_at
     LIMIT :limit
 )
 RETURNING {job_columns};
@@ -81,12 +82,29 @@ WHERE id IN (
         AND (attempts = 0 OR next_attempt_at <= :cutoff)
         AND kind IN (SELECT value FROM json_each(:kinds))
         AND sent_at IS NULL AND (lease_until IS NULL OR lease_until <= :now)
-        AND (:only IS NULL OR local_id IN (SELECT value FROM json_each(:only)))
     ORDER BY priority, next_attempt_at
     LIMIT :limit
 )
-RETURNING id, local_id, kind, lease, attempts, idempotency_key, payload, service, account, sent_at,
-    priority, next_attempt_at;
+RETURNING {operation_columns};
+
+-- name: claim_these_operations
+UPDATE operations
+SET lease_until = :lease_until, claimed_by = :poller, lease = lease + 1
+WHERE id IN (
+    SELECT id FROM operations
+    WHERE local_id IN (SELECT value FROM json_each(:only))
+        AND +state = 'pending' AND +service = :service AND +next_attempt_at <= :now
+        AND (attempts = 0 OR +next_attempt_at <= :cutoff)
+        AND kind IN (SELECT value FROM json_each(:kinds))
+        AND sent_at IS NULL AND (lease_until IS NULL OR lease_until <= :now)
+    ORDER BY +priority, +next_attempt_at
+    LIMIT :limit
+)
+RETURNING {operation_columns};
+
+-- name: operation_columns
+id, local_id, kind, lease, attempts, idempotency_key, payload, service, account, sent_at, priority,
+next_attempt_at
 
 -- name: jobs_of_operations
 SELECT {job_columns} FROM processing_jobs
@@ -287,14 +305,24 @@ SELECT service FROM found WHERE service IS NOT NULL;
 SELECT next_poll_at FROM processing_jobs
 WHERE status = 'processing' AND service = :service
     AND (lease_until IS NULL OR lease_until <= :now)
-    AND (:only IS NULL OR local_id IN (SELECT value FROM json_each(:only)))
 ORDER BY next_poll_at LIMIT 1;
+
+-- name: earliest_poll_of
+SELECT min(+next_poll_at) FROM processing_jobs
+WHERE local_id IN (SELECT value FROM json_each(:only))
+    AND +status = 'processing' AND +service = :service
+    AND (lease_until IS NULL OR lease_until <= :now);
 
 -- name: earliest_attempt
 SELECT min(next_attempt_at) FROM operations
 WHERE state = 'pending' AND service = :service AND sent_at IS NULL
-    AND (lease_until IS NULL OR lease_until <= :now)
-    AND (:only IS NULL OR local_id IN (SELECT value FROM json_each(:only)));
+    AND (lease_until IS NULL OR lease_until <= :now);
+
+-- name: earliest_attempt_of
+SELECT min(+next_attempt_at) FROM operations
+WHERE local_id IN (SELECT value FROM json_each(:only))
+    AND +state = 'pending' AND +service = :service AND sent_at IS NULL
+    AND (lease_until IS NULL OR lease_until <= :now);
 
 -- name: count_due
 SELECT count(*) FROM processing_jobs

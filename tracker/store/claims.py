@@ -97,7 +97,7 @@ class Claims(Ledger):
         now = self.now()
         with self.database.transaction():
             rows = self.database.write(
-                self.sql["claim_operations"],
+                self.sql["claim_operations" if only is None else "claim_these_operations"],
                 {
                     "service": service,
                     "cutoff": clock.to_text(cutoff),
@@ -168,8 +168,9 @@ class Claims(Ledger):
         earliest = None
         for service in services:
             parameters["service"] = service
+            of = "" if only is None else "_of"
             for name in ("earliest_poll", "earliest_attempt"):
-                for (at,) in self.database.read(self.sql[name], parameters):
+                for (at,) in self.database.read(self.sql[name + of], parameters):
                     if at is not None and (earliest is None or at < earliest):
                         earliest = at
         return None if earliest is None else clock.to_seconds(earliest) - now
@@ -205,7 +206,7 @@ class Claims(Ledger):
         self, poller: str, services: Sequence[str], *, seen_at: str | None = None
     ) -> bool:
         """Give back everything that a poller held which is no more: its jobs are due again, its
-        unrepeatable creates that were sent are in doubt. Also how a living one says goodbye.
+        unrepeatable creates that were sent are in doubt.
 
         With `seen_at`, only if that is still its last beat, and if nobody kept the database locked
         meanwhile: then it may have been waiting to beat. Whether it was released.
@@ -227,6 +228,18 @@ class Claims(Ledger):
                 )
             self.database.write(self.sql["remove_poller"], {"id": poller})
         return True
+
+    def say_goodbye(self, poller: str, held: Sequence[Job | Operation]) -> None:
+        """Give back what a poller that ends still holds: polls are due again, creates that were
+        sent and cannot be repeated are in doubt."""
+        now = clock.to_text(self.now())
+        with self.database.transaction():
+            doubtful = self.database.write(self.sql["doubt_operations_of"], {"poller": poller})
+            self._write_doubts(doubtful, now)
+            for item in held:
+                name = "release_job" if isinstance(item, Job) else "release_operation"
+                self.database.write(self.sql[name], {"id": item.id, "lease": item.lease})
+            self.database.write(self.sql["remove_poller"], {"id": poller})
 
     def doubt_overdue(self, services: Sequence[str]) -> None:
         """Creates that were sent, cannot be sent twice, and whose claim ran out without a

@@ -19,7 +19,7 @@ class Ledger:
         self.database = database
         self.origin = origin
         self.sql = dict(queries(database.dialect))
-        for name in ("job_columns", "view_columns"):
+        for name in ("job_columns", "operation_columns", "view_columns"):
             marker = "{" + name + "}"
             for key, text in self.sql.items():
                 if marker in text:
