@@ -11,7 +11,6 @@ from freezegun import freeze_time
 
 from tracker import Tracker
 from tracker.ids import new_id
-from tracker.model import Kind, NewOperation, ProcessingJob, Status
 from tracker.spool import Folder
 
 SERVICE = """
@@ -57,24 +56,28 @@ def test_a_spooled_input_goes_with_its_job(tracker: Tracker, tmp_path: Path) -> 
     assert not copy.exists() and original.exists()
 
 
-def test_what_a_killed_process_left_behind_goes_after_a_day(tracker: Tracker) -> None:
+def test_what_a_killed_process_left_behind_goes_after_a_day(
+    tracker: Tracker, tmp_path: Path
+) -> None:
     """A copy without a row and an unfinished download are removed once they are a day old; younger
     ones, inputs of jobs on record and files that are not the tracker's own stay."""
     spool, results = tracker.folder.spool, tracker.folder.results
     for folder in (spool, results):
         folder.mkdir(parents=True)
-    job = ProcessingJob(new_id(), "docs", Status.PENDING)
-    tracker.store.submit(job, NewOperation(Kind.CREATE, "docs"))
-    stale = [spool / new_id(), results / f"{new_id()}.3.part"]
-    kept = [spool / job.local_id, spool / "notes.txt", results / "mine.part"]
-    for path in (*stale, *kept):
+    original = tmp_path / "report.pdf"
+    original.write_bytes(b"%PDF")
+    job = tracker.submit("docs", file=original, sync=False)
+    stale = [spool / new_id(), results / f"{new_id()}.3.part", results / f"{new_id()}.3.json"]
+    kept = [spool / "notes.txt", results / "mine.part", spool / job.local_id]
+    for path in (*stale, *kept[:2]):
         path.write_bytes(b"x")
+    for path in (*stale, *kept):
         aged(path)
     young = spool / new_id()
     young.write_bytes(b"x")
     receipt = tracker.cleanup()
-    assert [path.exists() for path in (*stale, *kept, young)] == [False] * 2 + [True] * 4
-    assert receipt.files_removed == 2
+    assert [path.exists() for path in (*stale, *kept, young)] == [False] * 3 + [True] * 4
+    assert receipt.files_removed == 3
 
 
 def test_nothing_outside_of_the_folder_is_removed(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from tracker.errors import UsageError
 from tracker.model import FINISHED
@@ -65,20 +66,21 @@ def clean_up(
 
 
 def _remove_leftovers(store: Store, folder: Folder, receipt: Receipt) -> None:
-    """A process that is killed between the copy of an input and the record of its job, or in the
-    middle of a download, leaves a file that no row names."""
-    left = folder.leftovers(store.now() - LEFT_BEHIND_SECONDS)
-    kept = {job.local_id for job in store.get_many(list(left))}
-    for name, path in left.items():
-        if name not in kept:
-            size = path.lstat().st_size
-            try:
-                folder.remove(str(path))
-            except OSError as error:
-                log.error("%s cannot be removed: %s", path, error)
-            else:
-                receipt.files_removed += 1
-                receipt.bytes_freed += size
+    """A process that is killed between the copy of an input and the record of its job, or in a
+    download, leaves a file that no row names."""
+    files = folder.files(store.now() - LEFT_BEHIND_SECONDS)
+    while batch := list(islice(files, BATCH)):
+        kept = store.paths_of([local_id for local_id, _ in batch])
+        for _, path in batch:
+            if str(path) not in kept:
+                size = path.lstat().st_size
+                try:
+                    folder.remove(str(path))
+                except OSError as error:
+                    log.error("%s cannot be removed: %s", path, error)
+                else:
+                    receipt.files_removed += 1
+                    receipt.bytes_freed += size
 
 
 def _remove_files(store: Store, folder: Folder, receipt: Receipt) -> None:

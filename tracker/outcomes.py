@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tracker.model import (
     Content,
@@ -102,3 +103,25 @@ class Released:
 
 
 Outcome = Running | Transition | Attempted | Released
+
+
+class Claim(NamedTuple):
+    """The claim of a job, or else of an operation: its row and its fence."""
+
+    of_job: bool
+    id: int
+    lease: int
+
+
+def claim_of(outcome: Outcome) -> Claim:
+    """The claim that an outcome came from."""
+    match outcome:
+        case Running():
+            return Claim(True, outcome.job.id, outcome.job.lease)
+        case Transition():
+            return Claim(True, outcome.job_id, outcome.lease or 0)
+        case Attempted():
+            return Claim(False, outcome.operation.id, outcome.operation.lease)
+        case Released():
+            claimed = outcome.claimed
+            return Claim(isinstance(claimed, Job), claimed.id, claimed.lease)

@@ -9,7 +9,7 @@ from tracker import clock
 from tracker.errors import DatabaseBusy, DatabaseError
 from tracker.executors.base import Lane
 from tracker.model import Fault, Status
-from tracker.outcomes import Attempted, Outcome, Running, Transition
+from tracker.outcomes import Attempted, Outcome, Running, Transition, claim_of
 from tracker.presence import BEAT_SECONDS, SILENT_SECONDS, Presence
 from tracker.store import Store
 from tracker.store.claims import Claimed
@@ -336,21 +336,35 @@ class Poller:
     def _drain(self) -> None:
         latest = clock.monotonic() + GRACE_SECONDS
         while self._traffic.in_flight and clock.monotonic() < latest:
-            self._keep_house(clock.monotonic())
+            self._patiently(lambda: self._keep_house(clock.monotonic()))
             for work, reply in self._traffic.receive(min(0.2, latest - clock.monotonic())):
                 self._conclude(work, reply)
-            self._settle()
-        self._settle()
+            self._patiently(self._settle)
+        self._patiently(self._settle)
 
     def _settle(self) -> None:
         if self._outcomes:
-            outcomes, self._outcomes = self._outcomes, []
-            self._count(outcomes, self._store.settle(outcomes))
+            self._count(self._outcomes, self._store.settle(self._outcomes))
+            self._outcomes = []
 
     def _leave(self) -> None:
         self._traffic.close()
         if self._presence.registered:
-            self._store.say_goodbye(self._presence.id, self._traffic.held())
+            self._patiently(self._say_goodbye)
+
+    def _say_goodbye(self) -> None:
+        held = [*self._traffic.held(), *map(claim_of, self._outcomes)]
+        self._store.say_goodbye(self._presence.id, held)
+
+    def _patiently(self, act: Callable[[], None]) -> None:
+        while True:
+            try:
+                act()
+            except DatabaseBusy as error:
+                self._be_patient(error)
+            else:
+                self._locked_since = None
+                return
 
     def _count(self, outcomes: Sequence[Outcome], settled: Settled) -> None:
         summary = self.summary

@@ -6,6 +6,7 @@ import hashlib
 import mimetypes
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from tracker.errors import TrackerError, UsageError
@@ -13,8 +14,8 @@ from tracker.model import Json
 
 CHUNK = 2**20
 
-_OWN = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?:\.[0-9]+\.part)?")
-"""Names that only the tracker gives: a local id; or one, a lease number and ``.part``."""
+_OWN = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:\.[0-9]+\.[A-Za-z0-9]+)?")
+"""Names that only the tracker gives: a local id; or one, a lease number and a suffix."""
 
 
 class Folder:
@@ -75,16 +76,14 @@ class Folder:
             raise
         return {**described, "path": str(target), "size": size, "sha256": digest.hexdigest()}
 
-    def leftovers(self, before: float) -> dict[str, Path]:
-        """Files of the tracker's own that a process left behind when it was killed, untouched since
-        `before` (seconds since 1970): unfinished results, and inputs by their job's local id,
-        which have to be held against the ledger."""
-        found = {}
-        for folder, pattern in ((self.results, "*.part"), (self.spool, "*")):
-            for path in folder.glob(pattern) if folder.is_dir() else ():
-                if _OWN.fullmatch(path.name) and path.lstat().st_mtime < before:
-                    found[path.name] = path
-        return found
+    def files(self, before: float) -> Iterator[tuple[str, Path]]:
+        """The tracker's own files that nobody touched since `before` (seconds since 1970), each
+        with the local id of its job."""
+        for folder in (self.results, self.spool):
+            for path in folder.iterdir() if folder.is_dir() else ():
+                own = _OWN.fullmatch(path.name)
+                if own and path.lstat().st_mtime < before:
+                    yield own[1], path
 
     def remove(self, path: str) -> None:
         """Remove one of the tracker's own files, if it is still there. A path that leads outside

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from tracker import clock, schedule
 from tracker.executors.base import Lane
 from tracker.model import SERVICE_FAULTS, Failure, Fault, Job, Operation
-from tracker.outcomes import Attempted, Outcome, Released, Transition
+from tracker.outcomes import Attempted, Claim, Outcome, Released, Transition
 from tracker.store import Store
 from tracker.store.budgets import Budget
 from tracker.transports.base import Call, Reply, Transport
@@ -48,7 +48,7 @@ class _Road:
 
     @property
     def held(self) -> list[Job | Operation]:
-        """All that is claimed and not settled."""
+        """All that is claimed and has no outcome yet."""
         works = [*(work for work, _ in self.ready), *self.in_flight.values()]
         return [item for work in works for item in work.items]
 
@@ -294,9 +294,10 @@ class Traffic:
                     lease_seconds(road.lane),
                 )
 
-    def held(self) -> list[Job | Operation]:
+    def held(self) -> list[Claim]:
         """All claims that are on the road."""
-        return [item for road in self._roads.values() for item in road.held]
+        items = [item for road in self._roads.values() for item in road.held]
+        return [Claim(isinstance(item, Job), item.id, item.lease) for item in items]
 
     def wake(self) -> None:
         """Have a waiting `receive` return."""

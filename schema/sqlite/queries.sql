@@ -436,6 +436,10 @@ FROM operations WHERE local_id = :local_id ORDER BY id;
 SELECT id, role, media_type, size, sha256, partial, path, created_at
 FROM contents WHERE local_id = :local_id ORDER BY role;
 
+-- name: paths_of_contents
+SELECT local_id, path FROM contents
+WHERE path IS NOT NULL AND local_id IN (SELECT value FROM json_each(:local_ids));
+
 -- name: content_body
 SELECT body, path FROM contents WHERE local_id = :local_id AND role = :role;
 

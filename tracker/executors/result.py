@@ -62,7 +62,8 @@ class FetchResult:
                 content.body, content.path = path.read_bytes(), None
                 path.unlink()
             else:
-                kept = self._folder / f"{item.job.local_id}{_suffix(content.media_type)}"
+                # Named for this claim: a late download never lands on the file of a kept one.
+                kept = path.with_name(path.stem + _suffix(content.media_type))
                 path.replace(kept)
                 content.body, content.path = None, str(kept)
         except OSError as error:

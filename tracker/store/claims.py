@@ -8,6 +8,7 @@ from typing import Any
 
 from tracker import clock
 from tracker.model import Event, Job, Operation
+from tracker.outcomes import Claim
 from tracker.store.ledger import Ledger, from_json, to_json
 
 LOCKED_SECONDS = 1.0
@@ -229,16 +230,16 @@ class Claims(Ledger):
             self.database.write(self.sql["remove_poller"], {"id": poller})
         return True
 
-    def say_goodbye(self, poller: str, held: Sequence[Job | Operation]) -> None:
+    def say_goodbye(self, poller: str, held: Sequence[Claim]) -> None:
         """Give back what a poller that ends still holds: polls are due again, creates that were
         sent and cannot be repeated are in doubt."""
         now = clock.to_text(self.now())
         with self.database.transaction():
             doubtful = self.database.write(self.sql["doubt_operations_of"], {"poller": poller})
             self._write_doubts(doubtful, now)
-            for item in held:
-                name = "release_job" if isinstance(item, Job) else "release_operation"
-                self.database.write(self.sql[name], {"id": item.id, "lease": item.lease})
+            for claim in held:
+                name = "release_job" if claim.of_job else "release_operation"
+                self.database.write(self.sql[name], {"id": claim.id, "lease": claim.lease})
             self.database.write(self.sql["remove_poller"], {"id": poller})
 
     def doubt_overdue(self, services: Sequence[str]) -> None:

@@ -115,6 +115,13 @@ class Reads(Ledger):
         """The files and objects that a job uses."""
         return self.database.read_dicts(self.sql["objects_of"], {"local_id": local_id})
 
+    def paths_of(self, local_ids: Sequence[str]) -> set[str]:
+        """The files that these jobs have on record: kept results and inputs."""
+        wanted = {"local_ids": to_json(list(local_ids))}
+        rows = self.database.read(self.sql["paths_of_contents"], wanted)
+        rows += self.database.read(self.sql["inputs_of"], wanted)
+        return {row[1] for row in rows}
+
     def content(self, local_id: str, role: str = "result") -> tuple[bytes | None, str | None]:
         """A kept content as (body, path), one of which is None. Raises NotFound."""
         rows = self.database.read(self.sql["content_body"], {"local_id": local_id, "role": role})

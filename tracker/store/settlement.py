@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tracker import clock
-from tracker.model import FINISHED, Content, Event, Job, OperationState, Status
-from tracker.outcomes import Attempted, Outcome, Released, Running, Transition
+from tracker.model import FINISHED, Content, Event, OperationState, Status
+from tracker.outcomes import Attempted, Outcome, Released, Running, Transition, claim_of
 from tracker.store.ledger import Ledger, storable, to_json
 
 
@@ -171,9 +171,9 @@ class Settlement(Ledger):
         )
 
     def _release(self, released: Released) -> None:
-        claimed = released.claimed
-        name = "release_job" if isinstance(claimed, Job) else "release_operation"
-        self.database.write(self.sql[name], {"id": claimed.id, "lease": claimed.lease})
+        claim = claim_of(released)
+        name = "release_job" if claim.of_job else "release_operation"
+        self.database.write(self.sql[name], {"id": claim.id, "lease": claim.lease})
 
 
 def _running(running: Running, at: str, now: float) -> dict[str, Any]:
