@@ -266,7 +266,7 @@ class Traffic:
         if failure.fault is Fault.INVALID:
             return []
         if failure.fault in SERVICE_FAULTS or road.budget.pause_count:
-            why, least = failure.message, failure.retry_after or 0.0
+            why, asked = failure.message, failure.retry_after or 0.0
         else:
             if not work.first_failures:
                 return []
@@ -274,8 +274,8 @@ class Traffic:
             failing = self._store.note_failing_jobs(name, account, work.first_failures)
             if failing < FAILING_JOBS:
                 return []
-            why, least = f"{failing} jobs in a row failed: {failure.message}", 0.0
-        self._store.pause_service(name, account, why, schedule.service_pauses(), least)
+            why, asked = f"{failing} jobs in a row failed: {failure.message}", 0.0
+        self._store.pause_service(name, account, why, schedule.service_pauses(), asked)
         self._read_budgets()
         return road.give_back()
 

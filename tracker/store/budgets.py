@@ -73,18 +73,20 @@ class Budgets(Ledger):
         return slots, max(start + count * distance - last, 0.0)
 
     def pause_service(
-        self, service: str, account: str, why: str, delays: Sequence[float], least: float = 0.0
+        self, service: str, account: str, why: str, delays: Sequence[float], asked: float = 0.0
     ) -> Budget:
-        """Leave a service alone: for the n-th time in a row for ``delays[n]`` seconds, and at
-        least for `least`. Failures of calls that went out before a pause do not deepen it."""
+        """Leave a service alone for the `asked` seconds that it named, if it did (1 or more), else
+        for the n-th time in a row for ``delays[n]``. Failures of calls that went out before a
+        pause can lengthen it, but do not deepen the next one."""
         with self.database.transaction():
             now = self.now()
             before = self.budget(service, account)
-            count = before.pause_count if before.paused_for else before.pause_count + 1
-            pause = max(delays[min(max(count, 1), len(delays)) - 1], least)
             if before.paused_for:
-                pause = max(before.paused_for, least)
-            self._write_pause(service, account, now + pause, why, max(count, 1), 0)
+                count, pause = max(before.pause_count, 1), max(before.paused_for, asked)
+            else:
+                count = before.pause_count + 1
+                pause = asked if asked >= 1.0 else delays[min(count, len(delays)) - 1]
+            self._write_pause(service, account, now + pause, why, count, 0)
         return self.budget(service, account)
 
     def note_failing_jobs(self, service: str, account: str, jobs: int = 1) -> int:
