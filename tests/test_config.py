@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tracker
 from tracker import config, places
 from tracker.config import CleanupPolicy, Config, NotifyConfig
 from tracker.errors import ConfigError
@@ -141,7 +142,8 @@ def test_every_setting_arrives():
     [services.docs]
     base_url = "https://x"
     """
-    assert config.parse(text, "/etc/t/tracker.toml") == Config(
+    found = config.parse(text, "/etc/t/tracker.toml")
+    assert found == Config(
         database="/etc/t/db/jobs.db",
         file="/etc/t/tracker.toml",
         folder_name=str(Path("~/kept").expanduser()),
@@ -158,7 +160,17 @@ def test_every_setting_arrives():
         ),
         legacy_zone="Europe/Berlin",
         services={"docs": {"base_url": "https://x"}},
+        fingerprint=found.fingerprint,
     )
+
+
+def test_fingerprints():
+    """What was checked once is known again: the same text has the same fingerprint, any other text
+    has another, and none has another still."""
+    texts = ["", "\n", "concurrency = 7", "concurrency = 8"]
+    found = {config.parse(text, "/t.toml").fingerprint for text in texts} | {Config("").fingerprint}
+    assert len(found) == 5 and all(one.startswith(f"{tracker.__version__} ") for one in found)
+    assert config.parse(texts[2], "/t.toml").fingerprint in found
 
 
 def test_databases():
@@ -306,7 +318,8 @@ def test_what_the_configuration_imports():
         "         'urllib.parse', 'subprocess', 'json', 'tracker.services', 'tracker.model'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
+    path = [str(Path(tracker.__file__).parent.parent), *sys.path]
     subprocess.run(
-        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}\n{code}"],
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {path!r}\n{code}"],
         check=True,
     )

@@ -248,7 +248,9 @@ def test_second_creation_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_exit_code_and_line_of_a_bad_run(tmp_path: Path) -> None:
     """The command ends 1 with one line that names the job that did not end as it should."""
     code = (
-        "import sys; from tracker.demo.script import SCRIPT, Act; "
+        "import sys; from tracker.demo import run_demo; from tracker.demo.samples import SAMPLES; "
+        "from tracker.demo.script import SCRIPT, Act; "
+        "run_demo.__kwdefaults__['samples'] = SAMPLES[:1]; "
         "SCRIPT['hello.txt'] = Act(0.5, ending='error', message='no'); "
         "sys.argv = ['tracker', 'demo', '--quiet', '--dir', sys.argv[1]]; "
         "from tracker.commands import main; main()"

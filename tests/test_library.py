@@ -155,9 +155,6 @@ def test_run_until_it_is_stopped(project, service):
     assert summary.stopped and summary.polled >= 3
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Poller._keep_house beats, which overwrites last_now, before check_clock"
-)
 def test_a_clock_that_jumps_back_under_a_running_poller(project, service, monkeypatch):
     """A poller that lives through a clock going back an hour moves the due times with it, and
     goes on polling."""
@@ -203,9 +200,6 @@ def test_errors_have_kinds(project):
         Tracker(project.toml, database=project.path)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Tracker.submit: json.dumps raises TypeError from inside the store"
-)
 def test_a_payload_that_is_no_json(project):
     """A payload that JSON cannot hold is a UsageError, and nothing is recorded."""
     with Tracker(project.toml) as t:

@@ -365,8 +365,7 @@ def crowded(times: list[float]) -> bool:
 @calm
 @given(
     st.lists(
-        readings.filter(lambda one: one.state in (State.PROCESSING, State.UNKNOWN_JOB))
-        | failures.filter(lambda one: one.fault not in EXCUSED),
+        readings.filter(lambda one: one.state in (State.PROCESSING, State.UNKNOWN_JOB)) | failures,
         max_size=40,
     )
 )
@@ -375,9 +374,6 @@ def test_ten_polls_a_minute(results):
     assert not crowded(polled_at(results))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an excused failure waits 5 s each time, so twelve fit in a minute"
-)
 @pytest.mark.parametrize("fault", EXCUSED)
 def test_ten_polls_a_minute_also_when_excused(fault):
     """P5: refusals that do not count still keep the distance that any poll keeps."""
@@ -551,7 +547,7 @@ def test_a_notification_that_was_taken():
 def test_by_hand(status):
     """P15: a person can end a job from any state it may be in; claims out there become void."""
     done = lifecycle.by_hand(job(status=status), Status.COMPLETED, TOLD)
-    assert (done.status, done.from_statuses) == (Status.COMPLETED, (status,))
+    assert done.status is Status.COMPLETED and set(done.from_statuses) == set(ACTIVE)
     assert done.raise_lease and done.lease is None and done.reason is None and done.error is None
     failed = lifecycle.by_hand(job(status=status), Status.FAILED, TOLD, error="wrong file")
     assert (failed.status, failed.reason, failed.error) == (
@@ -576,5 +572,6 @@ def test_reopened(status):
     change = lifecycle.reopened(job(status=status))
     assert change.status is Status.PROCESSING and set(change.from_statuses) == set(FINISHED)
     assert change.next_delay == 0.0 and change.raise_lease and change.lease is None
+    assert change.accepted  # its age counts from now
     assert change.reason is None and change.error is None and not change.operations
     assert change.events[0].data == {"from": status, "to": "processing", "by": "person"}

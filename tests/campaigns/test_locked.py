@@ -11,9 +11,6 @@ import pytest
 from conftest import MakeYard
 from yard import FULL, PATIENCE, wait_for
 
-# Strict it cannot be: which of two pollers gets the lock first is for SQLite to say.
-LONG = pytest.param(15, marks=pytest.mark.xfail(reason="see test_locked_while_watched"))
-
 LOCKER = """
 import sqlite3, sys, time
 connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)
@@ -33,7 +30,7 @@ def lock(ledger: str, seconds: float) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("keys", [True, False], ids=["keys", "no-keys"])
-@pytest.mark.parametrize("seconds", [3, LONG] if FULL else [3])
+@pytest.mark.parametrize("seconds", [3, 15] if FULL else [3])
 def test_locked_by_a_third(make_yard: MakeYard, seconds: float, keys: bool) -> None:
     """Pollers at work when somebody locks the database go on afterwards: no reply is lost, no
     call made again."""

@@ -132,14 +132,12 @@ def test_late_replies_to_creates(thawed: Thawed) -> None:
     assert thawed.yard.rows("SELECT * FROM operations") == []
 
 
-@pytest.mark.xfail(strict=True, reason="record_intent does not look whether the claim still holds")
 def test_stopped_before_a_create(thawed: Thawed) -> None:
     """A create whose claim was taken away before it was sent is not sent by its former owner."""
     creates = Counter(one["marker"] for one in thawed.yard.service.record()["creates"])
     assert set(creates.values()) == {1}
 
 
-@pytest.mark.xfail(strict=True, reason="a poller that was suspended sends what it no longer holds")
 def test_stopped_before_a_poll(thawed: Thawed) -> None:
     """A poll whose claim was taken away before it was sent is not sent by its former owner."""
     polls = thawed.yard.service.polls_of()

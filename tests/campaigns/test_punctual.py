@@ -87,7 +87,7 @@ def test_cron(make_yard: MakeYard) -> None:
         variants = [(55.0, 60.0, 3), (60.0, 60.0, 3)]
     else:
         poll = 'first = "100ms"\nevery = "500ms"\nmax_per_minute = 600'
-        variants = [(1.5, 2.0, 2), (2.0, 1.5, 3)]
+        variants = [(1.0, 1.5, 3), (1.5, 1.0, 3)]
     yards = []
     for _ in variants:
         yard = make_yard(life=[1000, 1000], status=[0, 0.05])

@@ -39,9 +39,6 @@ def test_a_job_that_was_never_submitted(project, service):
     assert project.json("show", job)["operations"] == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="lifecycle.by_hand: from_status is the finished status itself"
-)
 @pytest.mark.parametrize("failed", [True, False])
 def test_an_ended_job(project, failed):
     """A job that has ended stays as it ended: exit 5."""

@@ -160,7 +160,7 @@ def test_an_unknown_word(project, explain, service):
     project.poll()
     told = explain(job)
     assert "which says 'resting'" in told["state"]
-    assert "'resting' is not in the service's definition" in told["last"]
+    assert "'resting', which the service's definition does not list" in told["last"]
     assert "resting" in project.ok("list").out
 
 

@@ -28,9 +28,6 @@ def test_with_a_message(project):
     assert "upside down" in project.ok("list").out
 
 
-@pytest.mark.xfail(
-    strict=True, reason="lifecycle.by_hand: from_status is the finished status itself"
-)
 @pytest.mark.parametrize("failed", [True, False])
 def test_an_ended_job(project, failed):
     """A job that has ended stays as it ended: exit 5."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 
-import pytest
 from contract import SUMMARY, has_keys
 from service import Answer, Hang
 
@@ -102,9 +100,6 @@ def test_a_finished_job_now(project, service):
     assert project.refused(4, "poll", "ffffffff") == "no job 'ffffffff' (see: tracker list)"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Tracker.poll: _polled_since is true for a pending job before its attempt"
-)
 def test_a_pending_job_now(project):
     """`poll JOB` of a job that was not submitted yet submits it."""
     job = project.record()
@@ -112,9 +107,6 @@ def test_a_pending_job_now(project):
     assert project.row(job)["server_id"] == "srv-1"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Tracker.poll: _polled_since is true for `retrieving`, before the fetch"
-)
 def test_a_job_that_is_done_now(project, service):
     """`poll JOB` of a job that turns out to be done also brings its result home."""
     service.statuses = ["done"]
@@ -123,11 +115,6 @@ def test_a_job_that_is_done_now(project, service):
     assert project.row(job)["status"] == "completed"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=subprocess.TimeoutExpired,
-    reason="Tracker.poll waits 45 s (FORCED_SECONDS) for a poll that cannot happen",
-)
 def test_one_job_now_while_all_is_paused(project):
     """`poll JOB` while all polling is paused says so instead of waiting."""
     job = project.add()
@@ -136,11 +123,6 @@ def test_one_job_now_while_all_is_paused(project):
     assert "paused" in done.out + done.err
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=subprocess.TimeoutExpired,
-    reason="Tracker.poll waits 45 s (FORCED_SECONDS) for a poll that cannot happen",
-)
 def test_one_job_now_without_its_service(project):
     """`poll JOB` of a job whose service the configuration no longer has says so, at once."""
     job = project.add()
@@ -169,10 +151,6 @@ def test_stepping_back(project, service):
     assert service.count("GET", "srv-1$") == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Presence.alive: a `run --service X` has kind 'run' and counts as serving everything",
-)
 def test_a_run_for_another_service(project, service):
     """A `run` that serves only one service does not keep `poll` from the others."""
     project.configure(
@@ -238,9 +216,6 @@ def test_a_second_ctrl_c(project, service):
     assert (row["status"], row["claimed_by"]) == ("processing", None)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="click writes an empty line to standard error before it raises Abort"
-)
 def test_one_line_for_ctrl_c(project, service):
     """An interrupted command says so in exactly one line."""
     service.statuses = [Hang()]

@@ -46,9 +46,6 @@ def test_ctrl_c(project, service):
     assert project.row(job)["poll_count"] == 2
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Poller._drain settles without counting the jobs that ended by it"
-)
 def test_what_ends_last_is_counted(project, service):
     """A job that ends with the last reply before the stop is in the summary too."""
     service.statuses = [Hang("error")]

@@ -126,14 +126,11 @@ def test_ctrl_c(project, service):
     assert (row["poll_count"], row["claimed_by"]) == (1, None)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="commands/wait.py: SIGTERM exits 0, which a script reads as completed"
-)
 def test_sigterm(project, service):
-    """A wait that was told to stop before its jobs completed does not exit 0."""
+    """A wait that was told to stop before its jobs completed exits 143, not 0."""
     service.statuses = [Hang("running")]
     command = project.start("wait", project.add())
     service.wait_for(1, "GET")
     command.signal(signal.SIGTERM)
     service.release()
-    assert command.end().code != 0
+    assert command.end().code == 143

@@ -151,15 +151,27 @@ def test_paging_by_key(store, statuses):
     assert [one for page in pages for one in page] == made[::-1]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="`before` is looked up in the table: without its row the page is empty"
-)
-def test_paging_past_a_job_that_has_gone(store):
+def test_paging_past_a_job_that_has_gone(store, time):
     """A page's key still works when its job was cleaned up between two pages."""
-    made = [running(store) for _ in range(5)]
+    made = []
+    for _ in range(5):
+        made.append(running(store))
+        time.tick(0.001)
     last = store.list_jobs(limit=2)[-1].local_id
     sql(store, "DELETE FROM processing_jobs WHERE local_id = ?", [last])
     assert ids(store.list_jobs(limit=2, before=last)) == [made[2], made[1]]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="ids.new_id: ids of one millisecond are in no order, so pages skip jobs"
+)
+def test_paging_past_one_of_many_that_have_gone(store, time):
+    """That is so too for jobs that were recorded in one millisecond."""
+    made = [running(store) for _ in range(30)]
+    while made:
+        last = made.pop()
+        sql(store, "DELETE FROM processing_jobs WHERE local_id = ?", [last])
+        assert ids(store.list_jobs(limit=2, before=last)) == made[-2:][::-1]
 
 
 def test_counts(many):

@@ -65,9 +65,6 @@ def test_the_initiation_can_be_told(store, time):
     assert store.get(local_id).created_at == at(0)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="text with a lone surrogate is a UnicodeEncodeError, not a TrackerError"
-)
 def test_text_that_is_no_text(store):
     """A payload with bytes that are no UTF-8 (as argv may bring) is kept, or a plain error."""
     try:
