@@ -548,9 +548,6 @@ def test_secrets(project, service, name):
         assert not file.is_file() or part.encode() not in file.read_bytes(), file
 
 
-@pytest.mark.xfail(
-    strict=True, reason="reading.read_create takes the echoed header as the job's server_id"
-)
 def test_a_secret_as_an_id(project, service):
     """A service that answers a create with the Authorization header as the new job's id gets it
     into no file and no output: that is no id."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 from tracker.errors import UsageError
 from tracker.model import FINISHED
@@ -70,9 +71,10 @@ def _remove_leftovers(store: Store, folder: Folder, receipt: Receipt) -> None:
     download, leaves a file that no row names."""
     files = folder.files(store.now() - LEFT_BEHIND_SECONDS)
     while batch := list(islice(files, BATCH)):
-        kept = store.paths_of([local_id for local_id, _ in batch])
+        # By name: the folder may have been reached by another way when the path was recorded.
+        kept = {Path(one).name for one in store.paths_of([local_id for local_id, _ in batch])}
         for _, path in batch:
-            if str(path) not in kept:
+            if path.name not in kept:
                 size = path.lstat().st_size
                 try:
                     folder.remove(str(path))

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from tracker import clock
-from tracker.errors import DatabaseBusy, DatabaseError
+from tracker.errors import DatabaseBusy
 from tracker.executors.base import Lane
-from tracker.model import Fault, Status
-from tracker.outcomes import Attempted, Outcome, Running, Transition, claim_of
+from tracker.model import Fault
+from tracker.outcomes import Outcome
+from tracker.pending import Pending
 from tracker.presence import BEAT_SECONDS, SILENT_SECONDS, Presence
 from tracker.store import Store
 from tracker.store.claims import Claimed
-from tracker.store.settlement import Settled
 from tracker.summary import Summary
 from tracker.traffic import Traffic
 from tracker.transports.base import Call, Reply, Transport
@@ -27,8 +27,6 @@ SLEEP_SECONDS = 15.0
 GLANCE_SECONDS = 0.05
 """How often a sleeping loop looks whether another process wrote something."""
 
-SETTLE_SECONDS = 0.05
-SETTLE_COUNT = 500
 PATIENCE_SECONDS = 60.0
 """How long a running loop goes on trying while another process keeps the database locked."""
 
@@ -66,8 +64,7 @@ class Poller:
         self._only = only
         self._left = limit
         self._on_progress = on_progress or (lambda summary: None)
-        self._outcomes: list[Outcome] = []
-        self._oldest_outcome = 0.0
+        self._pending = Pending(store, self.summary, self._settled)
         self._stopping = False
         self._cutoff: float | None = None
         self._next_beat = 0.0
@@ -141,9 +138,9 @@ class Poller:
             return False
         if self._traffic.busy:
             self._exchange(end)
-        elif self._once and not self._outcomes:
+        elif self._once and not self._pending:
             return not self._pass_is_over()
-        elif not self._outcomes:
+        elif not self._pending:
             self._sleep(end)
         return True
 
@@ -170,47 +167,19 @@ class Poller:
         wanting = [] if self._stopping or self._paused else self._traffic.wanting(self._only)
         if wanting and not self._presence.registered:
             self._presence.beat()
-        if not wanting and not self._time_to_settle():
-            return
-        outcomes, self._outcomes = self._outcomes, []
-        try:
-            with self._store.database.transaction():
-                settled = self._store.settle(outcomes) if outcomes else None
-                claimed = [self._claim(lane, limit) for lane, limit in wanting]
-        except (DatabaseError, KeyboardInterrupt):
-            # The transaction is undone as a whole: the outcomes are still owed to the ledger.
-            self._outcomes = outcomes + self._outcomes
-            raise
-        except Exception:
-            self._settle_one_by_one(outcomes)
-            return
-        if settled is not None:
-            self._traffic.note_settled(outcomes)
-            self._count(outcomes, settled)
-        for (lane, limit), found in zip(wanting, claimed, strict=True):
-            self._take(lane, limit, found)
-
-    def _settle_one_by_one(self, outcomes: Sequence[Outcome]) -> None:
-        """One outcome that cannot be written, for a reason nobody foresaw, does not take the others
-        with it; its claim runs out."""
-        for outcome in outcomes:
-            try:
-                self._count([outcome], self._store.settle([outcome]))
-            except DatabaseError:
-                self._owe([outcome])
-            except Exception:
-                log.exception("an outcome cannot be written: %r", outcome)
-
-    def _time_to_settle(self) -> bool:
-        if not self._outcomes:
-            return False
-        return (
-            len(self._outcomes) >= SETTLE_COUNT
-            or not self._traffic.busy
-            or clock.monotonic() - self._oldest_outcome >= SETTLE_SECONDS
-            # A create's server id is the one thing that cannot be asked for again.
-            or any(isinstance(one, Attempted) for one in self._outcomes)
+        settling = self._pending and (
+            not self._traffic.busy or clock.monotonic() >= self._pending.due_at
         )
+        if not wanting and not settling:
+            return
+        claimed = self._pending.settle(lambda: [self._claim(*one) for one in wanting])
+        if claimed is not None:
+            for (lane, limit), found in zip(wanting, claimed, strict=True):
+                self._take(lane, limit, found)
+
+    def _settled(self, outcomes: Sequence[Outcome]) -> None:
+        self._traffic.note_settled(outcomes)
+        self._on_progress(self.summary)
 
     def _claim(self, lane: Lane, limit: int) -> Claimed:
         lease = lease_seconds(lane)
@@ -257,32 +226,26 @@ class Poller:
         elif isinstance(prepared, Reply):
             self._conclude(work, prepared)
         else:
-            self._owe(prepared)
+            self._pending.add(prepared)
 
     # Calls out, replies in.
 
     def _exchange(self, end: float | None) -> None:
         self._traffic.dispatch()
         latest = self._next_beat if end is None else min(end, self._next_beat)
-        if self._outcomes:
-            latest = min(latest, self._oldest_outcome + SETTLE_SECONDS)
+        latest = min(latest, self._pending.due_at)
         for work, reply in self._traffic.receive(latest - clock.monotonic()):
             self._conclude(work, reply)
 
     def _conclude(self, work: Work, reply: Reply) -> None:
         executed = work.conclude(reply, self._presence.me.kind)
         self.summary.errors += executed.failure is not None
-        self._owe(executed.outcomes)
+        self._pending.add(executed.outcomes)
         try:
-            self._owe(self._traffic.note_result(work, executed.failure))
+            self._pending.add(self._traffic.note_result(work, executed.failure))
         except DatabaseBusy as error:
             # The outcome is what counts; the next call will tell the budget the same.
             log.warning("%s: %s", work.lane.name, error)
-
-    def _owe(self, outcomes: Sequence[Outcome]) -> None:
-        if not self._outcomes:
-            self._oldest_outcome = clock.monotonic()
-        self._outcomes += outcomes
 
     # Once a second.
 
@@ -291,7 +254,7 @@ class Poller:
             return
         if self._next_beat and now - self._next_beat > SILENT_SECONDS - BEAT_SECONDS:
             # This process was stopped for so long that others may have taken what it held.
-            self._owe(self._traffic.give_back())
+            self._pending.add(self._traffic.give_back())
         self._next_beat = now + BEAT_SECONDS
         self._paused = self.summary.paused = self._store.is_paused()
         # Before the beat: it is what `last_now` is compared with.
@@ -339,13 +302,8 @@ class Poller:
             self._patiently(lambda: self._keep_house(clock.monotonic()))
             for work, reply in self._traffic.receive(min(0.2, latest - clock.monotonic())):
                 self._conclude(work, reply)
-            self._patiently(self._settle)
-        self._patiently(self._settle)
-
-    def _settle(self) -> None:
-        if self._outcomes:
-            self._count(self._outcomes, self._store.settle(self._outcomes))
-            self._outcomes = []
+            self._patiently(self._pending.settle)
+        self._patiently(self._pending.settle)
 
     def _leave(self) -> None:
         self._traffic.close()
@@ -353,10 +311,10 @@ class Poller:
             self._patiently(self._say_goodbye)
 
     def _say_goodbye(self) -> None:
-        held = [*self._traffic.held(), *map(claim_of, self._outcomes)]
+        held = [*self._traffic.held(), *self._pending.claims]
         self._store.say_goodbye(self._presence.id, held)
 
-    def _patiently(self, act: Callable[[], None]) -> None:
+    def _patiently(self, act: Callable[[], object]) -> None:
         while True:
             try:
                 act()
@@ -365,25 +323,6 @@ class Poller:
             else:
                 self._locked_since = None
                 return
-
-    def _count(self, outcomes: Sequence[Outcome], settled: Settled) -> None:
-        summary = self.summary
-        summary.void += settled.void
-        for _, status in settled.finished:
-            summary.completed += status == Status.COMPLETED
-            summary.failed += status == Status.FAILED
-            summary.cancelled += status == Status.CANCELLED
-        for outcome in outcomes:
-            if isinstance(outcome, Running):
-                summary.polled += 1
-            elif isinstance(outcome, Transition):
-                summary.polled += outcome.polled
-            elif isinstance(outcome, Attempted) and outcome.state is None:
-                kind = outcome.operation.kind
-                summary.submitted += kind == "create"
-                summary.retrieved += kind == "fetch_result"
-                summary.notified += kind == "notify"
-        self._on_progress(summary)
 
     def _record(self, started_at: float) -> None:
         summary = self.summary

@@ -144,14 +144,11 @@ def parse_retry_after(value: str | None, now: float, cap: float = 300.0) -> floa
         seconds = float(text)
     except ValueError:
         from calendar import timegm
-        from email.utils import parsedate_tz
+        from email.utils import parsedate_to_datetime
 
         try:
-            date = parsedate_tz(text)
-            if date is None:
-                return None
             # Without a zone (the old asctime form) it is UTC, as HTTP dates are.
-            seconds = timegm((*date[:6], 0, 0, 0)) - (date[9] or 0) - now
+            seconds = timegm(parsedate_to_datetime(text).utctimetuple()) - now
         except (ValueError, TypeError, OverflowError):
             return None
     if seconds != seconds:

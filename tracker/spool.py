@@ -14,8 +14,10 @@ from tracker.model import Json
 
 CHUNK = 2**20
 
-_OWN = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:\.[0-9]+\.[A-Za-z0-9]+)?")
-"""Names that only the tracker gives: a local id; or one, a lease number and a suffix."""
+_OWN = re.compile(
+    r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:\.[0-9]+\.[0-9]+\.[A-Za-z0-9]+)?"
+)
+"""Names that only the tracker gives: a local id; or one, an operation, a lease and a suffix."""
 
 
 class Folder:

@@ -45,9 +45,6 @@ def test_a_result_again(project, service):
     assert project.ok("show", job, "--result").json == {"content_id": "second"}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="FetchResult: the lease of each new operation begins at 1, so names repeat"
-)
 def test_a_result_that_comes_too_late(project, service):
     """A large result of a reopened job that a person ends meanwhile does not land on the file of
     the result that is on record."""
@@ -65,10 +62,6 @@ def test_a_result_that_comes_too_late(project, service):
     assert hashlib.sha256(Path(kept["path"]).read_bytes()).hexdigest() == kept["sha256"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a refused reopening counts as an acceptance: note_acceptance writes version and times",
-)
 def test_a_running_job(project):
     """A job that runs cannot be reopened: exit 5, and nothing changes."""
     running = project.add()

@@ -438,10 +438,6 @@ def test_reopening(store, time):
     assert types(store, local_id).count("job:finalized") == 2  # it ended twice
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a refused reopening counts as an acceptance: note_acceptance writes version and times",
-)
 def test_reopening_what_runs(store):
     """P15: only a finished job can be reopened."""
     for local_id in (running(store), submitted(store)):

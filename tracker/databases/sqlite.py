@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tracker.errors import DatabaseBusy, DatabaseError
+from tracker.errors import DatabaseBusy, DatabaseError, UsageError
 
 BUSY_SECONDS = 10.0
 """How long a statement waits for another process's write transaction."""
@@ -190,6 +190,8 @@ class Told:
             busy = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
             told = DatabaseBusy if busy else DatabaseError
             raise told(f"database {self._path} {what}", hint) from error
+        if isinstance(error, UnicodeEncodeError):
+            raise UsageError(f"{error.object!r:.80} is not UTF-8") from None
         if isinstance(error, OSError):
             raise DatabaseError(f"database {self._path}: {error.strerror or error}") from error
 

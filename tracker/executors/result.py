@@ -39,9 +39,8 @@ class FetchResult:
             return [Attempted(item, None)]
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The name is the claim's own: a poller that was thought dead writes beside, not into it.
-        return self._service.build_result(
-            item.job, self._folder / f"{item.job.local_id}.{item.lease}.part"
-        )
+        name = f"{item.job.local_id}.{item.id}.{item.lease}.part"
+        return self._service.build_result(item.job, self._folder / name)
 
     def settle(self, items: Sequence[Operation], reply: Reply) -> Executed:
         """The kept result, or when to try again."""

@@ -64,6 +64,8 @@ def read_create(service: Service, job: Job, reply: Reply) -> Reading | Failure:
             where = spec.server_id.text if spec.server_id is not None else "server_id"
             return unreadable(reply, f"{where} holds no usable id")
         server_id = job.local_id
+    if _redacted(service, server_id) != server_id:
+        return unreadable(reply, "the id in the reply is a credential")
     if word is None or word.text is None:
         word = _Word(State.PROCESSING, None)
     reading = Reading(

@@ -84,7 +84,7 @@ class Settlement(Ledger):
         at = clock.to_text(now)
         rows = self.database.write(self.sql["transition"], _transition(change, now))
         if not rows:
-            if change.accepted:
+            if change.accepted and change.server_id is not None:
                 # Somebody ended the job meanwhile; that it exists over there is still a fact.
                 self.database.write(
                     self.sql["note_acceptance"],

@@ -1,0 +1,113 @@
+"""Outcomes that the ledger does not have yet: what came back waits here, briefly, for company."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from tracker import clock
+from tracker.errors import DatabaseError
+from tracker.model import Kind, Status
+from tracker.outcomes import Attempted, Claim, Outcome, Running, Transition, claim_of
+from tracker.store import Store
+from tracker.store.settlement import Settled
+from tracker.summary import Summary
+
+log = logging.getLogger("tracker.poller")
+
+T = TypeVar("T")
+
+SETTLE_SECONDS = 0.05
+SETTLE_COUNT = 500
+
+
+class Pending:
+    """Counts what it settled into `summary`, and then hands it to `on_settled`."""
+
+    def __init__(
+        self, store: Store, summary: Summary, on_settled: Callable[[Sequence[Outcome]], None]
+    ) -> None:
+        self._store = store
+        self._summary = summary
+        self._on_settled = on_settled
+        self._outcomes: list[Outcome] = []
+        self._oldest = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._outcomes)
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """These are owed to the ledger from now on."""
+        if not self._outcomes:
+            self._oldest = clock.monotonic()
+        self._outcomes += outcomes
+
+    @property
+    def due_at(self) -> float:
+        """Until when, by the monotonic clock, they may wait for company."""
+        if not self._outcomes:
+            return float("inf")
+        # A create's server id is the one thing that cannot be asked for again.
+        hurry = any(isinstance(one, Attempted) for one in self._outcomes)
+        full = len(self._outcomes) >= SETTLE_COUNT
+        return self._oldest + (0.0 if hurry or full else SETTLE_SECONDS)
+
+    @property
+    def claims(self) -> list[Claim]:
+        """The claims that they came from."""
+        return [claim_of(outcome) for outcome in self._outcomes]
+
+    def settle(self, also: Callable[[], T] | None = None) -> T | None:
+        """Write them, and do what `also` does, in one transaction; return what that returned.
+
+        Raises DatabaseError, and then they are still owed. Where one of them cannot be written for
+        a reason nobody foresaw, they are written one by one, and `also` is not done (None).
+        """
+        outcomes, self._outcomes = self._outcomes, []
+        try:
+            with self._store.database.transaction():
+                settled = self._store.settle(outcomes) if outcomes else None
+                result = also() if also is not None else None
+        except BaseException as error:
+            # The transaction is undone as a whole: the outcomes are still owed.
+            self._outcomes = outcomes + self._outcomes
+            if not outcomes or not isinstance(error, Exception) or isinstance(error, DatabaseError):
+                raise
+            log.exception("%d outcomes cannot be written together", len(outcomes))
+            self._settle_one_by_one()
+            return None
+        if settled is not None:
+            self._count(outcomes, settled)
+        return result
+
+    def _settle_one_by_one(self) -> None:
+        while self._outcomes:
+            outcome = self._outcomes[0]
+            try:
+                self._count([outcome], self._store.settle([outcome]))
+            except DatabaseError:
+                raise
+            except Exception:
+                # Its claim runs out.
+                log.exception("an outcome cannot be written: %r", outcome)
+            del self._outcomes[0]
+
+    def _count(self, outcomes: Sequence[Outcome], settled: Settled) -> None:
+        summary = self._summary
+        summary.void += settled.void
+        for _, status in settled.finished:
+            summary.completed += status == Status.COMPLETED
+            summary.failed += status == Status.FAILED
+            summary.cancelled += status == Status.CANCELLED
+        for outcome in outcomes:
+            if isinstance(outcome, Running):
+                summary.polled += 1
+            elif isinstance(outcome, Transition):
+                summary.polled += outcome.polled
+            elif isinstance(outcome, Attempted) and outcome.state is None:
+                kind = outcome.operation.kind
+                summary.submitted += kind == Kind.CREATE
+                summary.retrieved += kind == Kind.FETCH_RESULT
+                summary.notified += kind == Kind.NOTIFY
+        self._on_settled(outcomes)
