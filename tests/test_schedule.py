@@ -254,8 +254,7 @@ def test_pauses_of_any_service(base, cap):
         (formatdate(0, usegmt=True), 0),
         ("Fri, 31 Dec 9999 23:59:59 GMT", 300),
         ("Fri, 31 Foo 2027 00:00:00 GMT", None),
-        "Fri, 99 Dec 2027 00:00:00 GMT",
-        None,
+        ("Fri, 99 Dec 2027 00:00:00 GMT", None),
         ("Mon, 01 Jan 99999999 00:00:00 GMT", None),
     ],
 )
