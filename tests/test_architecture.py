@@ -228,7 +228,7 @@ HEAVY = {"requests", "urllib3", "rich", "boto3", "botocore", "sqlite_utils", "ba
 def idle_pass(folder: Path, *arguments: str) -> tuple[int, set[str]]:
     """Run a pass in another process; its exit code and the top-level modules it loaded."""
     done = subprocess.run(
-        [sys.executable, "-c", PASS, "--config", "tracker.toml", *arguments],
+        [sys.executable, "-P", "-c", PASS, "--config", "tracker.toml", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -255,7 +255,7 @@ def test_exit_code_and_line_of_a_bad_run(tmp_path: Path) -> None:
         "sys.argv = ['tracker', 'demo', '--quiet', '--dir', sys.argv[1]]; "
         "from tracker.commands import main; main()"
     )
-    command = [sys.executable, "-c", code, tmp_path / "a"]
+    command = [sys.executable, "-P", "-c", code, tmp_path / "a"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("tracker: not as it should be: hello.txt (job ")

@@ -264,7 +264,7 @@ def test_a_program_that_forgets_to_close(project, service):
     service.creates = [Hang()]
     code = "import tracker, sys; print(tracker.Tracker(sys.argv[1]).submit('docs').local_id)"
     done = subprocess.run(
-        [sys.executable, "-c", code, project.toml],
+        [sys.executable, "-P", "-c", code, project.toml],
         capture_output=True,
         text=True,
         timeout=20,

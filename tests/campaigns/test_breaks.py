@@ -105,6 +105,7 @@ def test_a_poller_of_one_service(make_yard: MakeYard) -> None:
     assert yard.stop(one) == 0
 
 
+@whole
 def test_one_file_twice(make_yard: MakeYard) -> None:
     """Two `submit`s of one file at once are two jobs, each with its own copy, whoever is killed."""
     yard = make_yard(life=[0, 0], after=[0.2, 0.2])

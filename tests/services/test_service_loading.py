@@ -249,7 +249,7 @@ def test_what_loading_imports():
         "heavy = {'jmespath', 'requests', 'boto3', 'difflib', 'subprocess', 'sqlite_utils'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
 
 def test_sinks():

@@ -447,7 +447,9 @@ def test_a_killed_migration_leaves_the_old_one(path):
         "STEPS.append(('9999_die', lambda connection, context: os._exit(9)))\n"
         "open_store(Path(sys.argv[1]))"
     )
-    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 9
+    assert (
+        subprocess.run([sys.executable, "-P", "-c", code, str(path)], check=False).returncode == 9
+    )
     assert old_rows(path) == before
     with freeze_time(NOON):
         open_store(path).close()
@@ -556,7 +558,7 @@ def open_at_once(path: Path, count: int) -> list[tuple[int, str]]:
     """Have `count` processes open a database at one moment; their exit codes and errors."""
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", OPEN, str(path)],
+            [sys.executable, "-P", "-c", OPEN, str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

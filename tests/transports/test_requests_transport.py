@@ -30,7 +30,7 @@ def test_importing_the_transport_does_not_import_requests() -> None:
         "import sys; from tracker.transports.requests import RequestsTransport as T; T().close();"
         "sys.exit('requests' in sys.modules or 'urllib3' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
 
 
 def test_a_write_does_not_trust_an_idle_connection(
