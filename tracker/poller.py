@@ -261,6 +261,7 @@ class Poller:
         self._store.check_clock()
         if self._presence.registered:
             self._presence.beat()
+            self._store.fold()
         dead = self._presence.dead()
         if dead:
             services = self._store.services_with_work()

@@ -37,6 +37,10 @@ class Ledger:
         """A number that differs after something was committed, by whomever."""
         return self.database.change_count()
 
+    def fold(self) -> None:
+        """Tidy up after many commits, where nobody waits for it."""
+        self.database.fold()
+
     def get_meta(self, key: str) -> str | None:
         """A value of the table ``meta``."""
         rows = self.database.read(self.sql["get_meta"], {"key": key})
