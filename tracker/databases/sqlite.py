@@ -20,8 +20,8 @@ BUSY_SECONDS = 10.0
 """How long a statement waits for another process's write transaction."""
 
 AUTOCHECKPOINT_PAGES = 10_000
-"""A commit that meets so many WAL pages (40 MB) folds them into the database file. With SQLite's own
-1,000, one commit in ten waited 10 ms for that; pollers fold once a second, between their claims."""
+"""A commit that meets so many WAL pages (40 MB) folds them into the database file. With SQLite's
+own 1,000, one commit in ten waited 10 ms for that; pollers fold once a second, between claims."""
 
 Parameters = Mapping[str, Any] | Sequence[Any]
 
