@@ -386,9 +386,6 @@ UPDATE budgets
 SET next_call_at = strftime('%Y-%m-%dT%H:%M:%fZ', next_call_at, :shift),
     paused_until = strftime('%Y-%m-%dT%H:%M:%fZ', paused_until, :shift);
 
--- name: get_job
-SELECT {view_columns} FROM jobs WHERE local_id = :local_id;
-
 -- name: get_jobs
 SELECT {view_columns} FROM jobs WHERE local_id IN (SELECT value FROM json_each(:local_ids));
 
