@@ -286,7 +286,9 @@ def test_service_keeps_its_promises() -> None:
         assert ask(f"{running.url}/elsewhere", data=b"")[0] == 404
         broken = {"Content-Type": "multipart/form-data; boundary=x"}
         assert ask(f"{running.url}/jobs", data=b"--x\r\n", headers=broken)[0] == 400
-        assert ask(f"{running.url}/jobs", data=b"0" * (10**6 + 1))[0] == 413
+        # Announced, not sent: a server that does not read on may break a connection that sends.
+        huge = {"Content-Length": str(10**6 + 1)}
+        assert ask(f"{running.url}/jobs", data=b"", headers=huge)[0] == 413
 
 
 def test_form_is_read_byte_for_byte() -> None:
