@@ -9,8 +9,8 @@ import sys
 def main() -> None:
     """Run the command line; every error ends in one line and its documented exit code."""
     import click
-    from tracker.commands.cli import cli
 
+    from tracker.commands.cli import cli
     from tracker.errors import TrackerError
 
     try:

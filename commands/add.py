@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+
 from tracker.commands.common import Settings, common, job_json, json_option, print_json
 from tracker.commands.submit import read_payload
 

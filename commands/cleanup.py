@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import click
-from tracker.commands.common import DURATION, Settings, common, json_option, print_json
 
+from tracker.commands.common import DURATION, Settings, common, json_option, print_json
 from tracker.model import FINISHED
 
 

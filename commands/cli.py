@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import Any
 
 import click
-from tracker.commands.common import Settings
 
 from tracker import __version__
+from tracker.commands.common import Settings
 from tracker.errors import did_you_mean
 
 COMMANDS = {

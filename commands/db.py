@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from tracker.commands.common import Settings, common, json_option, print_json
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from tracker.commands.common import (
     Settings,
     job_json,
@@ -22,7 +23,6 @@ from tracker.commands.common import (
     print_table,
     stoppable,
 )
-
 from tracker.errors import CallFailed, TrackerError, UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +78,6 @@ def command(settings: Settings, folder: Path | None, quiet: bool, as_json: bool)
 
 def _run(folder: Path, shown: bool) -> tuple[Report, int]:
     from tracker.commands.progress import progress
-
     from tracker.demo import run_demo
 
     def watch(tracker: Tracker, total: int) -> AbstractContextManager[OnProgress]:

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 
 import click
+
 from tracker.commands.common import Settings, common, json_option, print_json
 
 

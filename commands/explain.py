@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+
 from tracker.commands.common import Settings, common, json_option, print_json, printable
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from tracker.commands.common import Settings, common, json_option, print_json
 
+from tracker.commands.common import Settings, common, json_option, print_json
 from tracker.errors import Impossible, TrackerError
 
 TEMPLATE = """\

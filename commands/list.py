@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import click
+
+from tracker import clock
 from tracker.commands.common import (
     DURATION,
     Settings,
@@ -14,8 +16,6 @@ from tracker.commands.common import (
     print_json,
     print_table,
 )
-
-from tracker import clock
 from tracker.model import ProcessingJob
 
 COLUMNS = ("JOB", "SERVICE", "TYPE", "STATUS", "STATE", "PROGRESS", "DOCUMENT", "AGE", "NOTE")

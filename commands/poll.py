@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import click
+
 from tracker.commands.common import DURATION, Settings, common, json_option, print_json, stoppable
 
 

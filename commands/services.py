@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+
 from tracker.commands.common import Settings, common, json_option, print_json, print_table
 
 

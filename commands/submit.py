@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from tracker.commands.common import (
     DURATION,
     Settings,
@@ -18,7 +19,6 @@ from tracker.commands.common import (
     printable,
     stoppable,
 )
-
 from tracker.errors import UsageError
 
 

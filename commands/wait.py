@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+
 from tracker.commands.common import (
     DURATION,
     Settings,
@@ -13,7 +14,6 @@ from tracker.commands.common import (
     print_table,
     stoppable,
 )
-
 from tracker.records import has_ended
 
 

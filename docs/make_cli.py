@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+
 from tracker.commands.cli import cli
 
 HEAD = """# Commands

@@ -6,7 +6,6 @@ import runpy
 from pathlib import Path
 
 from tracker.commands.cli import COMMANDS
-
 from tracker.errors import TrackerError
 
 ROOT = Path(__file__).parents[1]

@@ -75,14 +75,7 @@ def _remove_leftovers(store: Store, folder: Folder, receipt: Receipt) -> None:
         kept = {Path(one).name for one in store.paths_of([local_id for local_id, _ in batch])}
         for _, path in batch:
             if path.name not in kept:
-                size = path.lstat().st_size
-                try:
-                    folder.remove(str(path))
-                except OSError as error:
-                    log.error("%s cannot be removed: %s", path, error)
-                else:
-                    receipt.files_removed += 1
-                    receipt.bytes_freed += size
+                _remove(folder, str(path), path.lstat().st_size, receipt)
 
 
 def _remove_files(store: Store, folder: Folder, receipt: Receipt) -> None:
@@ -90,14 +83,20 @@ def _remove_files(store: Store, folder: Folder, receipt: Receipt) -> None:
     while owed := store.files_to_remove(after=after, limit=BATCH):
         gone = []
         for object_id, path, size in owed:
-            try:
-                folder.remove(path)
-            except OSError as error:
-                log.error("%s cannot be removed: %s", path, error)
-                receipt.failed += 1
-            else:
+            if _remove(folder, path, size, receipt):
                 gone.append(object_id)
-                receipt.files_removed += 1
-                receipt.bytes_freed += size
+            else:
+                receipt.failed += 1
         store.forget_objects(gone)
         after = owed[-1][0]
+
+
+def _remove(folder: Folder, path: str, size: int, receipt: Receipt) -> bool:
+    try:
+        folder.remove(path)
+    except OSError as error:
+        log.error("%s cannot be removed: %s", path, error)
+        return False
+    receipt.files_removed += 1
+    receipt.bytes_freed += size
+    return True

@@ -72,7 +72,6 @@ class Poller:
         self._seen_change = -1
         self._judged_change = -1
         self._locked_since: float | None = None
-        self._paused = False
 
     def stop(self) -> None:
         """Finish what is in flight (10 s at most), settle it, release the rest, return. Safe from
@@ -164,7 +163,7 @@ class Poller:
     # One turn: what came back is settled and what is due is claimed, in one transaction.
 
     def _turn(self) -> None:
-        wanting = [] if self._stopping or self._paused else self._traffic.wanting(self._only)
+        wanting = [] if self._stopping or self.summary.paused else self._traffic.wanting(self._only)
         if wanting and not self._presence.registered:
             self._presence.beat()
         settling = self._pending and (
@@ -256,7 +255,7 @@ class Poller:
             # This process was stopped for so long that others may have taken what it held.
             self._pending.add(self._traffic.give_back())
         self._next_beat = now + BEAT_SECONDS
-        self._paused = self.summary.paused = self._store.is_paused()
+        self.summary.paused = self._store.is_paused()
         # Before the beat: it is what `last_now` is compared with.
         self._store.check_clock()
         if self._presence.registered:
@@ -277,7 +276,7 @@ class Poller:
             self._next_extension = now + MIN_LEASE_SECONDS / 3
 
     def _pass_is_over(self) -> bool:
-        if self._paused or not self._traffic.wanting(self._only):
+        if self.summary.paused or not self._traffic.wanting(self._only):
             if not self._presence.suspects():
                 return True
             # Somebody may have died with due jobs in hand: at most 4 s tell.

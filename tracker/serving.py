@@ -42,9 +42,9 @@ class Serving(Records):
 
     def attempt(self, local_ids: Sequence[str], on_poller: OnPoller | None = None) -> Summary:
         """Attempt now what these jobs owe, for 10 s at most; what is left stays owed."""
-        poller = self._poller("submit", once=True, only=local_ids, bound=ATTEMPT_SECONDS)
-        if on_poller is not None:
-            on_poller(poller)
+        poller = self._poller(
+            "submit", once=True, only=local_ids, bound=ATTEMPT_SECONDS, on_poller=on_poller
+        )
         return poller.run(seconds=ATTEMPT_SECONDS)
 
     def poll(
@@ -72,9 +72,8 @@ class Serving(Records):
             services=services,
             limit=limit,
             on_progress=on_progress,
+            on_poller=on_poller,
         )
-        if on_poller is not None:
-            on_poller(poller)
         summary = poller.run(seconds=seconds, overlap=overlap)
         with suppress(DatabaseBusy):  # then the next pass checks the configuration once more
             self.store.note_checked(self.config.fingerprint)
@@ -88,13 +87,12 @@ class Serving(Records):
         on_poller: OnPoller | None,
     ) -> Summary:
         only = [self.local_id(job) for job in jobs]
-        before = {job.local_id: job.poll_count for job in self.store.get_many(only)}
-        for job in self.store.get_many(only):
+        found = self.store.get_many(only)
+        before = {job.local_id: job.poll_count for job in found}
+        for job in found:
             self.services.find(job.service)
         self.store.make_due(only)
-        poller = self._poller("wait", only=only, on_progress=on_progress)
-        if on_poller is not None:
-            on_poller(poller)
+        poller = self._poller("wait", only=only, on_progress=on_progress, on_poller=on_poller)
         return poller.run(
             seconds=FORCED_SECONDS if seconds is None else seconds,
             until=lambda: self._attended_to(before),
@@ -102,9 +100,7 @@ class Serving(Records):
 
     def run(self, *, services: Sequence[str] = (), on_poller: OnPoller | None = None) -> Summary:
         """Serve until `Poller.stop` is called on what `on_poller` is given."""
-        poller = self._poller("part" if services else "run", services=services)
-        if on_poller is not None:
-            on_poller(poller)
+        poller = self._poller("part" if services else "run", services=services, on_poller=on_poller)
         return poller.run()
 
     def wait(
@@ -120,9 +116,7 @@ class Serving(Records):
         after `timeout` seconds.
         """
         only = [self.local_id(job) for job in jobs]
-        poller = self._poller("wait", only=only, on_progress=on_progress)
-        if on_poller is not None:
-            on_poller(poller)
+        poller = self._poller("wait", only=only, on_progress=on_progress, on_poller=on_poller)
         if not self._ended(only):
             poller.run(seconds=timeout, until=lambda: self._ended(only))
         ended = {job.local_id: job for job in self.store.get_many(only)}
@@ -146,11 +140,12 @@ class Serving(Records):
         limit: int | None = None,
         bound: float | None = None,
         on_progress: Progress | None = None,
+        on_poller: OnPoller | None = None,
     ) -> Poller:
         from tracker.poller import Poller
         from tracker.transports import TRANSPORTS
 
-        return Poller(
+        poller = Poller(
             self.store,
             self._lanes(services, bound),
             TRANSPORTS,
@@ -161,6 +156,9 @@ class Serving(Records):
             concurrency=self.config.concurrency,
             on_progress=on_progress,
         )
+        if on_poller is not None:
+            on_poller(poller)
+        return poller
 
     def _lanes(self, names: Sequence[str], bound: float | None) -> list[Lane]:
         from tracker.executors import lanes_of

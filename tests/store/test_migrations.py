@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from freezegun import freeze_time
 from ledgers import NOON
-from tracker.schema import script, statements
-from tracker.schema.sqlite.migrations import STEPS
 
 from tracker.databases.migrate import migrate, rehearse
 from tracker.errors import DatabaseError
+from tracker.schema import script, statements
+from tracker.schema.sqlite.migrations import STEPS
 from tracker.store import open_store, server_key
 
 COLUMNS = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from tracker.schema import queries
 from tracker.schema.sqlite.listing import listing
-
 from tracker.store import Store, open_store
 
 VALUES = {
