@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tracker.commands.cleanup import print_receipt, receipt_json
 from tracker.commands.common import (
     Settings,
     job_json,
@@ -127,7 +128,10 @@ def _document(report: Report) -> dict[str, Any]:
         "problems": report.problems,
         "stopped": report.stopped,
         "service_answers": {str(code): count for code, count in report.answers.items()},
-        "cleanup": {"dry_run": asdict(report.rehearsal), "receipt": asdict(report.receipt)},
+        "cleanup": {
+            "dry_run": receipt_json(report.rehearsal),
+            "receipt": receipt_json(report.receipt),
+        },
         "folder": str(report.folder),
         "config": str(report.config),
         "database": str(report.database),
@@ -175,13 +179,9 @@ def _print_cleanup(report: Report) -> None:
     refused = {code: count for code, count in report.answers.items() if code >= 400}
     counts = ", ".join(f"HTTP {code} {count} times" for code, count in refused.items())
     click.echo(f"refusals  {counts.replace(' 1 times', ' once') or 'none'}")
-    receipt = report.receipt
     click.echo(f"cleanup   dry run: would delete {report.rehearsal.rows_deleted} jobs")
-    click.echo(
-        f"          cancelled jobs only: jobs deleted: {receipt.rows_deleted}, "
-        f"files removed: {receipt.files_removed} ({receipt.bytes_freed} bytes), "
-        f"failed: {receipt.failed}"
-    )
+    click.echo("          for real, cancelled jobs only; the receipt:")
+    print_receipt(report.receipt)
 
 
 def _print_what_to_try(report: Report) -> None:

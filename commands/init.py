@@ -19,6 +19,9 @@ TEMPLATE = """\
 # command = "notify-send Tracker"  # on its standard input
 # url     = "https://example.com/hooks/tracker"
 
+# [storage]                          # for services that take their input from S3
+# bucket = "acme-jobs"
+
 # [services.docs]
 # base_url = "https://api.example.com/v1"
 # auth     = { bearer = "env:DOCS_TOKEN" }

@@ -8,8 +8,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tracker.keeping import OnRows
+    from tracker.serving import Progress as OnProgress
     from tracker.summary import Summary
     from tracker.tracker import Tracker
+
+LARGE = 8 * 2**20
+"""Bytes from which on copying or uploading a file is worth a bar."""
 
 
 @contextmanager
@@ -40,3 +45,60 @@ def progress(
             bar.update(task, completed=done, total=max(due, done) or None)
 
         yield advance
+
+
+@contextmanager
+def counting(what: str, *, show: bool) -> Iterator[tuple[OnRows | None, OnProgress | None]]:
+    """What to hand to a cleanup as ``on_rows`` and ``on_progress``: a running count."""
+    if not show or not sys.stderr.isatty():
+        yield None, None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what) as status:
+        rows = 0
+
+        def count(done: int) -> None:
+            nonlocal rows
+            rows = done
+            status.update(f"{what}: {rows:,} jobs")
+
+        def remove(summary: Summary) -> None:
+            gone = summary.objects_removed + summary.files_removed
+            status.update(f"{what}: {rows:,} jobs, {gone:,} objects and files")
+
+        yield count, remove
+
+
+@contextmanager
+def transfer(size: int, *, show: bool) -> Iterator[Callable[[str], Callable[[int], None] | None]]:
+    """For a file of `size` bytes: a function that begins a bar of that name and returns what to
+    hand to the facade as ``on_bytes``; None for a small file, or in a pipe."""
+    if size < LARGE or not show or not sys.stderr.isatty():
+        yield lambda name: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+
+        def begin(name: str) -> Callable[[int], None]:
+            task = bar.add_task(name, total=size, visible=False)
+            return lambda count: bar.update(task, advance=count, visible=True)
+
+        yield begin

@@ -19,6 +19,7 @@ from tracker.commands.common import (
     printable,
     stoppable,
 )
+from tracker.commands.progress import transfer
 from tracker.errors import UsageError
 
 
@@ -61,15 +62,22 @@ def command(
 ) -> int:
     """Record a job for SERVICE and get it accepted.
 
-    The job's id is printed as soon as the job is on record. Then one attempt follows, for 10
-    seconds at most; if it fails, the job is still there and `tracker poll` submits it.
+    FILE is copied first, so that the job does not need it any more. The job's id is printed as soon
+    as the job is on record. Then FILE is uploaded, if the service wants it in S3, and one attempt
+    follows, for 10 seconds at most; if it fails, the job is still there and `tracker poll` submits
+    it.
 
     \b
     tracker submit docs report.pdf -p language=en -p pages:=3
     tracker submit docs --payload @job.json --project spring
     id=$(tracker submit docs report.pdf) && tracker wait "$id"
     """  # fmt: skip
-    with settings.open() as tracker, stoppable() as (stop, on_poller):
+    size = file.stat().st_size if file is not None and file.is_file() else 0
+    with (
+        settings.open() as tracker,
+        stoppable() as (stop, on_poller),
+        transfer(size, show=not as_json) as on_bytes,
+    ):
         job = tracker.submit(
             service,
             read_payload(payload, parameters),
@@ -81,6 +89,7 @@ def command(
             estimated_seconds=estimate,
             priority=priority,
             sync=False,
+            on_bytes=on_bytes("spooling"),
         )
         if as_json:
             print_json(job_json(job))
@@ -88,7 +97,7 @@ def command(
             click.echo(job.local_id)
         sys.stdout.flush()
         if not no_sync:
-            tracker.attempt([job.local_id], on_poller)
+            tracker.attempt([job.local_id], on_poller, on_bytes("uploading"))
             _tell(tracker.explain(job.local_id))
     return stop.exit_code
 

@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from s3server import S3Server, s3
 from service import JobService
 
 from tracker import Tracker
+
+__all__ = ["s3"]
 
 TRACKER = Path(sys.executable).with_name("tracker")
 
@@ -146,6 +149,23 @@ class Project:
         tables = _merged({"services": {"docs": service}}, top)
         lines = [f"{key} = {_toml(value)}\n" for key, value in tables.items()]
         self.toml.write_text("".join(lines), "utf-8")
+
+    def upload_to(
+        self,
+        s3: S3Server,
+        docs: dict[str, Any] | None = None,
+        *,
+        versioned: bool = True,
+        **top: Any,
+    ) -> str:
+        """Have `docs` take its inputs by URL from a new bucket, whose name is returned; the rest as
+        in `configure`."""
+        bucket = s3.bucket(versioned)
+        self.env |= s3.env
+        given = {"create": {"request": {"json": {"document": "{input.url?}"}}}}
+        storage = {"storage": {"bucket": bucket, "endpoint_url": s3.url}}
+        self.configure(_merged(given, docs or {}), **_merged(storage, top))
+        return bucket
 
     def start(self, *arguments: str | Path, stdin: bytes | None = None, **env: str) -> Running:
         """Start a command; it is killed with the test."""

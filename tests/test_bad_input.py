@@ -278,6 +278,8 @@ COMMANDS = {
     "migrate": ["db", "migrate"],
     "events": ["events"],
     "pause": ["pause"],
+    "cleanup": ["cleanup"],
+    "outbox": ["outbox"],
 }
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tracker
 from tracker import config, places
-from tracker.config import CleanupPolicy, Config, NotifyConfig
+from tracker.config import CleanupPolicy, Config, NotifyConfig, StorageConfig
 from tracker.errors import ConfigError
 from tracker.tables import Table, parse_duration, parse_rate, parse_size
 
@@ -133,7 +133,24 @@ def test_every_setting_arrives():
     format = "json"
     [cleanup]
     older_than = "12h"
+    completed = "30d"
+    failed = 0
+    cancelled = "90s"
     keep = 100
+    automatic = false
+    every = "10m"
+    [storage]
+    bucket = "scans"
+    prefix = "tracker/é/"
+    endpoint_url = "https://minio.example.com:9000/"
+    region = "eu-west-1"
+    regions = { old = "us-east-1" }
+    path_style = false
+    allowed_buckets = ["scans", "old"]
+    presign = "15m"
+    part_size = "64MiB"
+    concurrency = 2
+    timeout = "20s"
     [notify]
     command = ["notify-send", "done"]
     url = "https://hooks.example.com/x?y=1"
@@ -151,7 +168,26 @@ def test_every_setting_arrives():
         concurrency=7,
         log_level="warning",
         log_format="json",
-        cleanup=CleanupPolicy(43200.0, 100),
+        cleanup=CleanupPolicy(
+            older_than=43200.0,
+            ages={"completed": 2592000.0, "failed": 0.0, "cancelled": 90.0},
+            keep=100,
+            automatic=False,
+            every=600.0,
+        ),
+        storage=StorageConfig(
+            bucket="scans",
+            prefix="tracker/é/",
+            endpoint_url="https://minio.example.com:9000/",
+            region="eu-west-1",
+            regions={"old": "us-east-1"},
+            path_style=False,
+            allowed_buckets=("scans", "old"),
+            presign=900.0,
+            part_size=64 * 2**20,
+            concurrency=2,
+            timeout=20.0,
+        ),
         notify=NotifyConfig(
             ("notify-send", "done"),
             "https://hooks.example.com/x?y=1",

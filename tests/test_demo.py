@@ -83,6 +83,20 @@ def test_says_where_to_look(played: tuple[Path, str, dict[str, Any]]) -> None:
     assert "HTTP 429 once" in output
 
 
+def test_prints_its_receipt(played: tuple[Path, str, dict[str, Any]]) -> None:
+    """The demo cleans up and prints the receipt, of local files alone: as many bytes as the file
+    had that went, and nothing is left owed."""
+    folder, output, document = played
+    lines = [line.split("\t") for line in output.splitlines()]
+    [gone] = [sample for sample in SAMPLES if sample.status == "cancelled"]
+    size = str(len(gone.content))
+    assert ["deleted: jobs 1"] in lines and ["S3 objects", *"000000"] in lines
+    assert ["files", "1", "1", "0", "0", "0", size] in lines
+    assert document["cleanup"]["receipt"]["files"]["bytes_freed"] == int(size)
+    spooled = [path.name for path in (folder / "tracker.db.files").rglob("*") if path.is_file()]
+    assert len(spooled) >= len(SAMPLES) - 1
+
+
 def test_database_holds_the_jobs(played: tuple[Path, str, dict[str, Any]]) -> None:
     """The database left behind holds all jobs but the cleaned-up one, with their true ends."""
     folder, _, _ = played
@@ -129,7 +143,7 @@ def test_json_document(played: tuple[Path, str, dict[str, Any]]) -> None:
     assert refused == {"429": 1, "500": 1, "503": 1}
     assert document["cleanup"]["dry_run"]["rows_deleted"] == len(SAMPLES)
     assert document["cleanup"]["receipt"]["rows_deleted"] == 1
-    assert document["cleanup"]["receipt"]["files_removed"] == 1
+    assert document["cleanup"]["receipt"]["files"]["removed"] == 1
     assert 0 < document["seconds"] < LIMIT
     assert len(rows(document["database"], "SELECT * FROM processing_jobs")) == len(SAMPLES) - 1
 

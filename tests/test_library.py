@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 import threading
@@ -38,6 +39,44 @@ def test_as_the_issue_has_it(project, service):
         assert (ended.status, ended.finished, job.local_id) == ("completed", True, ended.local_id)
         assert t.result(job) == b'{"content_id": "content-1", "pages": 3}'
     assert service.requests("POST")[0].json == {"language": "en"}
+
+
+def test_with_a_file_in_s3(project, service, s3):
+    """A file goes up in the background, its job to its end, its result into S3; what the job uses
+    is told, read back, and gone when it is cleaned up."""
+    service.statuses = ["running", "done"]
+    bucket = project.upload_to(s3, {"result": {"keep": "object"}})
+    file = project.path / "report.txt"
+    file.write_text("text")
+    with Tracker(project.toml) as t:
+        job = t.submit("docs", file=file, document_id="d1")
+        [ended] = t.wait(job, timeout=20)
+        assert ended.status == "completed" and t.list(document_id="d1") == [t.get(job)]
+        assert json.loads(t.result(job)) == {"content_id": "content-1", "pages": 3}
+        used = {(one["role"], one["scheme"]): one for one in t.objects(job)}
+        assert set(used) == {("input", "file"), ("input", "s3"), ("result", "s3")}
+        t.poll()
+        assert t.outbox() == [] and t.count_outbox() == 0 and len(s3.versions(bucket)) == 2
+        told = t.cleanup(older_than=-1, dry_run=True)
+        receipt = t.cleanup(older_than=-1)
+    assert told.objects.requested == receipt.objects.removed == 2 and s3.versions(bucket) == []
+    assert (receipt.files.removed, receipt.bytes_freed) == (1, told.bytes_freed)
+
+
+def test_s3_is_loaded_when_it_is_used(project, service):
+    """Whoever uses no S3 does not pay for it: submitting a file, polling, and cleaning up do not
+    import boto3."""
+    service.statuses = ["done"]
+    code = (
+        "import sys, tracker\n"
+        "with tracker.Tracker(sys.argv[1]) as t:\n"
+        "    t.wait(t.submit('docs', file=sys.argv[1]), timeout=20)\n"
+        "    t.poll(), t.outbox()\n"
+        "    assert t.cleanup(older_than=-1).files.removed == 1\n"
+        "assert not {'boto3', 'botocore'} & set(sys.modules)\n"
+    )
+    command = [sys.executable, "-P", "-c", code, project.toml]
+    subprocess.run(command, check=True, env=project.env, cwd=project.path, timeout=40)
 
 
 @pytest.mark.parametrize("idempotency", ["header", "none"])
@@ -186,6 +225,12 @@ def test_errors_have_kinds(project):
             (UsageError, 2, lambda: t.submit("docs", priority="urgent")),
             (UsageError, 2, lambda: t.submit("docs", file="nowhere.pdf")),
             (UsageError, 2, lambda: t.list(statuses=["done"])),
+            (UsageError, 2, lambda: t.outbox(state="late")),
+            (UsageError, 2, lambda: t.cleanup(statuses=["done"])),
+            (UsageError, 2, lambda: t.cleanup(archive="nowhere/jobs.jsonl")),
+            (UsageError, 2, lambda: t.add("docs", "srv-2", objects=["nowhere"])),
+            (NotFound, 4, lambda: t.objects("ffffffff")),
+            (NotFound, 4, lambda: t.outbox("ffffffff")),
             (Impossible, 5, lambda: t.add("docs", "srv-1")),
             (Impossible, 5, lambda: t.reopen(job)),
         ]:

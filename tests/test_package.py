@@ -26,6 +26,9 @@ def test_a_wheel_has_one_top_level_name(tmp_path: Path) -> None:
         "tracker/py.typed",
         "tracker/schema/sqlite/tables.sql",
         "tracker/schema/sqlite/queries.sql",
+        "tracker/schema/sqlite/0001_ledger.sql",
+        "tracker/schema/sqlite/0002_objects.sql",
+        "tracker/storage/definition.py",
         "tracker/commands/poll.py",
     } <= set(names)
 

@@ -214,6 +214,31 @@ def test_an_operation_waits_for_the_service():
     assert schedule.after_attempt(RetryPolicy(), 5, retry_after=300.0, rnd=none) is None
 
 
+@pytest.mark.parametrize(
+    ("failures", "delay"),
+    [(1, 60), (2, 120), (3, 240), (6, 1920), (7, 3600), (8, 3600), (10**9, 3600)],
+)
+def test_failed_removals_back_off(failures, delay):
+    """P9: a removal is tried again after 1 min, doubling to 1 h, and never given up."""
+    assert schedule.after_removal(failures, none) == delay
+    assert schedule.after_removal(failures, full) == pytest.approx(delay * 1.1)
+
+
+@calm
+@given(st.integers(1, 10**9), jitters)
+def test_a_removal_never_hurries_and_never_ends(failures, jitter):
+    """P9: after any number of failures the wait is from 1 min to 1 h and a tenth, and a later
+    failure never makes it shorter."""
+    delay = schedule.after_removal(failures, lambda: jitter)
+    assert 60 <= delay <= 1.1 * 3600
+    assert schedule.after_removal(failures + 1, lambda: jitter) >= delay
+
+
+def test_removals_that_failed_together_come_back_apart():
+    """P9: a thousand keys that were denied in one call are not asked for all at once again."""
+    assert len({schedule.after_removal(1) for _ in range(50)}) > 10
+
+
 def test_pauses_of_a_service():
     """A service that cannot be reached is left alone for 5 s, doubling to 5 min."""
     assert list(schedule.service_pauses()) == [5, 10, 20, 40, 80, 160, 300]

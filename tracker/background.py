@@ -33,13 +33,18 @@ class Background:
                 self._thread.start()
         self._waiting.put(local_id)
 
-    def close(self, timeout: float) -> None:
-        """Finish what was handed over, for up to `timeout` seconds."""
+    def close(self, timeout: float, stop: Callable[[], None]) -> None:
+        """Finish what was handed over, for up to `timeout` seconds; what takes longer is told to
+        `stop`, and what it owes stays owed."""
         with self._lock:
             thread, self._thread = self._thread, None
-        if thread is not None:
-            self._waiting.put(None)
-            thread.join(timeout)
+        if thread is None:
+            return
+        self._waiting.put(None)
+        thread.join(timeout)
+        if thread.is_alive():
+            stop()
+            thread.join(2 * timeout)
 
     def _work(self) -> None:
         going = True

@@ -22,12 +22,41 @@ if TYPE_CHECKING:
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
+FINISHED = ("completed", "failed", "cancelled")
+
+
 @dataclass(frozen=True, slots=True)
 class CleanupPolicy:
-    """Finished jobs go when older than ``older_than`` seconds, or beyond the newest ``keep``."""
+    """Finished jobs go when older than ``older_than`` seconds (``ages`` has other ages by status),
+    or beyond the newest ``keep``; every ``every`` seconds by themselves, if ``automatic``."""
 
     older_than: float = 7 * 86400.0
+    ages: Mapping[str, float] = field(default_factory=dict)
     keep: int | None = None
+    automatic: bool = True
+    every: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class StorageConfig:
+    """Where uploads go, and how S3 is reached.
+
+    ``allowed_buckets`` None allows any; ``regions`` has the regions of buckets that are not in
+    ``region``; ``presign`` is how long, in seconds, an ``{input.url}`` is good; files larger than
+    ``part_size`` bytes go in parts; ``timeout`` is seconds without a byte.
+    """
+
+    bucket: str | None = None
+    prefix: str = ""
+    endpoint_url: str | None = None
+    region: str | None = None
+    regions: Mapping[str, str] = field(default_factory=dict)
+    path_style: bool = False
+    allowed_buckets: tuple[str, ...] | None = None
+    presign: float = 3600.0
+    part_size: int = 8 * 2**20
+    concurrency: int = 4
+    timeout: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +89,7 @@ class Config:
     log_level: str = "warning"
     log_format: str = "text"
     cleanup: CleanupPolicy = CleanupPolicy()
+    storage: StorageConfig = StorageConfig()
     notify: NotifyConfig | None = None
     legacy_zone: str = "UTC"
     services: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -109,7 +139,7 @@ def known_keys() -> list[str]:
 
 
 def _read(table: Table, file: str, fingerprint: str = "") -> Config:
-    log, cleanup, services = (table.table(name) for name in ("log", "cleanup", "services"))
+    log, services = table.table("log"), table.table("services")
     config = Config(
         database=_database(table, file),
         file=file,
@@ -118,15 +148,14 @@ def _read(table: Table, file: str, fingerprint: str = "") -> Config:
         concurrency=table.integer("concurrency", 32, low=1, high=1000),
         log_level=log.choice("level", LOG_LEVELS, "warning"),
         log_format=log.choice("format", ("text", "json"), "text"),
-        cleanup=CleanupPolicy(
-            cleanup.duration("older_than", 7 * 86400.0), cleanup.optional_integer("keep", low=0)
-        ),
+        cleanup=_cleanup(table.table("cleanup")),
+        storage=_storage(table.table("storage")),
         notify=_notify(table.optional_table("notify")),
         legacy_zone=_zone(table),
         services={name: dict(services.optional_mapping(name) or {}) for name in services.names()},
         fingerprint=fingerprint,
     )
-    for each in (log, cleanup, table):
+    for each in (log, table):
         each.finish()
     return config
 
@@ -162,6 +191,76 @@ def _notify(table: Table | None) -> NotifyConfig | None:
     if notify.url is not None and not re.match(r"https?://[^\s/@]+(?:/|$|\?)", notify.url):
         table.fail("url", "expected an http(s) URL without user and password")
     return notify
+
+
+def read_ages(table: Table) -> dict[str, float]:
+    """The ages in seconds, by status, that a ``cleanup`` table has beside ``older_than``."""
+    found = {status: table.optional_duration(status) for status in FINISHED}
+    return {status: age for status, age in found.items() if age is not None}
+
+
+def _cleanup(table: Table) -> CleanupPolicy:
+    policy = CleanupPolicy(
+        older_than=table.duration("older_than", 7 * 86400.0),
+        ages=read_ages(table),
+        keep=table.optional_integer("keep", low=0),
+        automatic=table.boolean("automatic", True),
+        every=table.duration("every", 3600.0, positive=True),
+    )
+    table.finish()
+    return policy
+
+
+def _storage(table: Table) -> StorageConfig:
+    url = table.optional_string("endpoint_url")
+    path_style = table.optional_boolean("path_style")
+    allowed = table.strings("allowed_buckets")
+    storage = StorageConfig(
+        bucket=_bucket(table),
+        prefix=table.optional_string("prefix", empty=True) or "",
+        endpoint_url=url,
+        region=table.optional_string("region"),
+        regions=_texts(table, "regions"),
+        # Servers of one's own rarely have a name for each bucket.
+        path_style=url is not None if path_style is None else path_style,
+        allowed_buckets=allowed if "allowed_buckets" in table.names() else None,
+        presign=table.duration("presign", 3600.0, positive=True),
+        part_size=table.size("part_size", 8 * 2**20),
+        concurrency=table.integer("concurrency", 4, low=1, high=100),
+        timeout=table.duration("timeout", 60.0, positive=True),
+    )
+    table.finish()
+    if url is not None and not re.fullmatch(r"https?://[^\s/@?#]+/?", url):
+        table.fail("endpoint_url", "expected an http(s) URL without user, path and query")
+    if len(storage.prefix.encode(errors="replace")) > LONGEST_PREFIX:
+        table.fail("prefix", f"is longer than {LONGEST_PREFIX} bytes")
+    if not 1 <= storage.presign <= LONGEST_PRESIGN:
+        table.fail("presign", 'expected from 1 s to 7 days, such as "1h"')
+    if not 5 * 2**20 <= storage.part_size <= 5 * 2**30:
+        table.fail("part_size", "S3 takes parts from 5 MiB to 5 GiB")
+    if storage.bucket and allowed and storage.bucket not in allowed:
+        table.fail("bucket", f"{shown(storage.bucket)} is not in {table.key('allowed_buckets')}")
+    return storage
+
+
+LONGEST_PREFIX = 512
+LONGEST_PRESIGN = 7 * 86400.0
+"""S3's own limit."""
+
+
+def _bucket(table: Table) -> str | None:
+    name = table.optional_string("bucket")
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}", name):
+        table.fail("bucket", f"expected the name of a bucket, got {shown(name)}")
+    return name
+
+
+def _texts(table: Table, name: str) -> Mapping[str, str]:
+    found = table.optional_mapping(name) or {}
+    for key, value in found.items():
+        if not isinstance(value, str) or not value:
+            raise ConfigError(f"{table.key(name)}.{key}: expected a string, got {shown(value)}")
+    return found
 
 
 def _command(table: Table) -> tuple[str, ...] | None:

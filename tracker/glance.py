@@ -32,6 +32,8 @@ def _quiet(connection: sqlite3.Connection, configuration: str) -> bool:
     now = clock.to_text(clock.now())
     if meta.get("checked") != configuration or meta.get("last_now", "") > now:
         return False
+    if "" < meta.get("next_cleanup_at", "") <= now:
+        return False
     if connection.execute("SELECT 1 FROM pollers LIMIT 1").fetchone():
         return False
     sql = queries("sqlite")

@@ -110,9 +110,20 @@ class Reading:
 class Kind(StrEnum):
     """Kinds of operation; each has one executor."""
 
+    UPLOAD_INPUT = "upload_input"  # put the submitted file into S3; the create follows
     CREATE = "create"
     FETCH_RESULT = "fetch_result"
+    STORE_RESULT = "store_result"  # put a fetched result into S3; then the job is completed
     NOTIFY = "notify"
+    CLEAN_UP = "clean_up"  # ask a service to remove what it keeps of a job
+    REMOVE_OBJECT = "remove_object"
+
+
+OUTLIVING = frozenset({Kind.CLEAN_UP, Kind.REMOVE_OBJECT})
+"""Kinds of operation that are owed although their job has no row any more."""
+
+UPLOADS, REMOVALS, FILES = "storage:uploads", "storage:removals", "storage:files"
+"""Lanes of the tracker's own; no service's name has a colon."""
 
 
 class OperationState(StrEnum):
@@ -126,6 +137,74 @@ class OperationState(StrEnum):
 PRIORITIES = ("critical", "high", "medium", "low")
 
 
+class Scheme(StrEnum):
+    """Where an object is."""
+
+    S3 = "s3"
+    FILE = "file"
+
+
+class Role(StrEnum):
+    """As what a job uses an object."""
+
+    INPUT = "input"
+    RESULT = "result"
+    OTHER = "other"
+
+
+class ObjectState(StrEnum):
+    """Where an object is in its life. One that was removed has no row."""
+
+    PLANNED = "planned"  # on record; nothing has been sent
+    UPLOADING = "uploading"  # some of it may be there
+    PRESENT = "present"
+    REMOVAL_REQUESTED = "removal_requested"
+    MISSING = "missing"  # it was looked for, and is not there
+
+
+@dataclass(slots=True)
+class StoredObject:
+    """An S3 object or a file: one row of ``objects``.
+
+    ``bucket`` is empty for a file, whose ``key`` is its absolute path; ``size`` is in bytes,
+    ``sha256`` hexadecimal. Only what is ``owned`` is ever removed. ``id`` is 0 before the row is
+    written, ``role`` is as what the job uses it (None: it is no job's).
+    """
+
+    scheme: str
+    key: str
+    bucket: str = ""
+    id: int = 0
+    role: str | None = None
+    version_id: str | None = None
+    upload_id: str | None = None
+    size: int | None = None
+    etag: str | None = None
+    sha256: str | None = None
+    name: str | None = None
+    media_type: str | None = None
+    owned: bool = True
+    state: str = ObjectState.PRESENT
+
+    @property
+    def uri(self) -> str:
+        """``s3://bucket/key`` or the file's path."""
+        return f"s3://{self.bucket}/{self.key}" if self.scheme == Scheme.S3 else self.key
+
+
+@dataclass(slots=True, frozen=True)
+class ObjectChange:
+    """What an attempt changed about its object. ``state`` None means that it is gone, ``found``
+    whether there was anything to remove; other None keep what is on record, but an ``upload_id``
+    of "" forgets it."""
+
+    state: ObjectState | None
+    version_id: str | None = None
+    upload_id: str | None = None
+    etag: str | None = None
+    found: bool = True
+
+
 class Event(NamedTuple):
     """Something that happened to a job; ``data`` is a JSON object."""
 
@@ -135,7 +214,8 @@ class Event(NamedTuple):
 
 @dataclass(slots=True)
 class NewOperation:
-    """An operation to be written; ``delay`` is in seconds from the moment it is."""
+    """An operation to be written; ``delay`` is in seconds from the moment it is. An ``object`` that
+    it is about is put on record with it."""
 
     kind: Kind
     service: str
@@ -144,11 +224,12 @@ class NewOperation:
     priority: str = "medium"
     idempotency_key: str | None = None
     payload: dict[str, Json] = field(default_factory=dict)
+    object: StoredObject | None = None
 
 
 @dataclass(slots=True)
 class Content:
-    """A kept result: its body is in the row (``body``) or in a file (``path``)."""
+    """A kept result: its body is in the row (``body``), in a file (``path``) or in an object."""
 
     role: str = "result"
     id: str | None = None
@@ -158,6 +239,7 @@ class Content:
     partial: bool = False
     body: bytes | None = None
     path: str | None = None
+    object_id: int | None = None
 
 
 @dataclass(slots=True)
@@ -225,7 +307,9 @@ class Job:
     ``lease`` is the fence: what this claim brings back counts only while the row still has that
     number. Ages are seconds, by the ledger's clock at the claim; ``unknown_for`` is None unless
     the service has been denying the job; ``input`` describes the submitted file (``path`` in the
-    spool, ``name``, ``size``, ``media_type``, ``sha256``).
+    spool, ``name``, ``size``, ``media_type``, ``sha256``) and, once it is in S3, where (``bucket``,
+    ``key``, ``version_id``, ``uri``, ``url``). ``server_ids`` are those of all jobs that one call
+    is about.
     """
 
     id: int
@@ -252,11 +336,26 @@ class Job:
     payload: dict[str, Json] = field(default_factory=dict)
     vars: dict[str, Json] = field(default_factory=dict)
     input: dict[str, Json] | None = None
+    server_ids: list[str] = field(default_factory=list)
+
+    def describe_input(self, stored: StoredObject) -> None:
+        """Add what is known of its file: the copy in the spool, the object in S3, or both."""
+        found = self.input = self.input or {}
+        if stored.scheme == Scheme.FILE:
+            found["path"] = stored.key
+        elif stored.state == ObjectState.PRESENT:
+            for name in ("bucket", "key", "version_id", "uri"):
+                found[name] = getattr(stored, name)
+        for name in ("name", "size", "media_type", "sha256"):
+            value = getattr(stored, name)
+            if value is not None:
+                found.setdefault(name, value)
 
 
 @dataclass(slots=True)
 class Operation:
-    """A claimed operation and its job. ``attempts`` counts failed attempts before this one."""
+    """A claimed operation and its job. ``attempts`` counts failed attempts before this one;
+    ``lease`` is 1 on the first claim of it. ``object`` is what it is about, if anything."""
 
     id: int
     kind: str
@@ -267,3 +366,4 @@ class Operation:
     payload: dict[str, Json]
     service: str = ""
     account: str = ""
+    object: StoredObject | None = None

@@ -11,6 +11,7 @@ from tracker.model import (
     Job,
     Json,
     NewOperation,
+    ObjectChange,
     Operation,
     OperationState,
     Reason,
@@ -83,6 +84,7 @@ class Attempted:
     """What became of one attempt of an operation.
 
     ``state`` None removes the operation (it is done); ``burnt`` is whether the attempt counts.
+    ``object`` is what changed about its object, ``operations`` what its job owes from now on.
     """
 
     operation: Operation
@@ -92,6 +94,8 @@ class Attempted:
     error: str | None = None
     http_status: int | None = None
     transition: Transition | None = None
+    object: ObjectChange | None = None
+    operations: list[NewOperation] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
 

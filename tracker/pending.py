@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from tracker import clock
 from tracker.errors import DatabaseError
-from tracker.model import Kind, Status
+from tracker.model import Kind, Scheme, Status, StoredObject
 from tracker.outcomes import Attempted, Claim, Outcome, Running, Transition, claim_of
 from tracker.store import Store
 from tracker.store.settlement import Settled
@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 SETTLE_SECONDS = 0.05
 SETTLE_COUNT = 500
+"""No more are written at once: nobody shall wait long for the lock."""
 
 
 class Pending:
@@ -64,7 +65,8 @@ class Pending:
         Raises DatabaseError, and then they are still owed. Where one of them cannot be written for
         a reason nobody foresaw, they are written one by one, and `also` is not done (None).
         """
-        outcomes, self._outcomes = self._outcomes, []
+        outcomes, later = self._outcomes[:SETTLE_COUNT], self._outcomes[SETTLE_COUNT:]
+        self._outcomes = later
         try:
             with self._store.database.transaction():
                 settled = self._store.settle(outcomes) if outcomes else None
@@ -100,14 +102,46 @@ class Pending:
             summary.completed += status == Status.COMPLETED
             summary.failed += status == Status.FAILED
             summary.cancelled += status == Status.CANCELLED
+        for attempted in settled.attempted:
+            _count_attempt(attempted, summary)
         for outcome in outcomes:
             if isinstance(outcome, Running):
                 summary.polled += 1
             elif isinstance(outcome, Transition):
                 summary.polled += outcome.polled
-            elif isinstance(outcome, Attempted) and outcome.state is None:
-                kind = outcome.operation.kind
-                summary.submitted += kind == Kind.CREATE
-                summary.retrieved += kind == Kind.FETCH_RESULT
-                summary.notified += kind == Kind.NOTIFY
         self._on_settled(outcomes)
+
+
+def _count_attempt(attempted: Attempted, summary: Summary) -> None:
+    operation = attempted.operation
+    kind, change = operation.kind, attempted.transition
+    if kind == Kind.REMOVE_OBJECT:
+        _count_removal(attempted, operation.object, summary)
+    elif attempted.state is None:
+        # What was dropped because its job had ended, or was given up with it, was not done.
+        summary.submitted += kind == Kind.CREATE and change is not None
+        summary.retrieved += (
+            kind == Kind.FETCH_RESULT and change is not None and change.status != Status.FAILED
+        )
+        summary.notified += kind == Kind.NOTIFY
+        summary.uploaded += (
+            kind in (Kind.UPLOAD_INPUT, Kind.STORE_RESULT) and attempted.object is not None
+        )
+
+
+def _count_removal(attempted: Attempted, stored: StoredObject | None, summary: Summary) -> None:
+    in_s3 = stored is not None and stored.scheme == Scheme.S3
+    found = attempted.object is not None and attempted.object.found
+    gone = attempted.object is not None and not found
+    failed = attempted.object is None and attempted.burnt
+    size = (stored.size or 0) if stored is not None and found else 0
+    if in_s3:
+        summary.objects_removed += found
+        summary.objects_already_gone += gone
+        summary.objects_failed += failed
+        summary.object_bytes_freed += size
+    else:
+        summary.files_removed += found
+        summary.files_already_gone += gone
+        summary.files_failed += failed
+        summary.file_bytes_freed += size

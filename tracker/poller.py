@@ -30,6 +30,9 @@ GLANCE_SECONDS = 0.05
 PATIENCE_SECONDS = 60.0
 """How long a running loop goes on trying while another process keeps the database locked."""
 
+TIDY_SECONDS = 1.0
+"""How long a pass with nothing else to do goes on tidying up."""
+
 GRACE_SECONDS = 10.0
 """How long a stopping poller waits for what is in flight."""
 
@@ -38,7 +41,8 @@ class Poller:
     """Serves lanes until told to stop; one thread, one ledger, any number beside each other.
 
     With `once` it handles what was due when it began; with `only`, none but these local ids;
-    `limit` bounds the number of polls.
+    `limit` bounds the number of polls. `janitor` tidies up a little each time it is asked, and says
+    whether there is more to do.
     """
 
     def __init__(
@@ -52,9 +56,11 @@ class Poller:
         concurrency: int = 32,
         only: Sequence[str] | None = None,
         limit: int | None = None,
+        janitor: Callable[[Summary], bool] | None = None,
         on_progress: Callable[[Summary], None] | None = None,
     ) -> None:
         self.summary = Summary()
+        self._janitor = janitor or (lambda summary: False)
         self._store = store
         self._presence = Presence(store, kind)
         self._traffic = Traffic(
@@ -173,44 +179,49 @@ class Poller:
             return
         claimed = self._pending.settle(lambda: [self._claim(*one) for one in wanting])
         if claimed is not None:
-            for (lane, limit), found in zip(wanting, claimed, strict=True):
-                self._take(lane, limit, found)
+            for (lane, _), (found, more) in zip(wanting, claimed, strict=True):
+                self._take(lane, found, more)
 
     def _settled(self, outcomes: Sequence[Outcome]) -> None:
         self._traffic.note_settled(outcomes)
         self._on_progress(self.summary)
 
-    def _claim(self, lane: Lane, limit: int) -> Claimed:
+    def _claim(self, lane: Lane, calls: int) -> tuple[Claimed, bool]:
+        """What is due for up to so many calls of a lane, and whether there may be more of it."""
         lease = lease_seconds(lane)
         cutoff = self._store.now() if self._cutoff is None else self._cutoff
         me = self._presence.id
-        claimed = Claimed()
-        if lane.operations:
-            claimed = self._store.claim_due_operations(
-                lane.name,
-                limit,
-                me,
-                lease,
-                cutoff=cutoff,
-                kinds=list(lane.operations),
-                only=self._only,
+        claimed, more = Claimed(), False
+        for most, kinds in lane.bundles:
+            found = self._store.claim_due_operations(
+                lane.name, calls * most, me, lease, cutoff=cutoff, kinds=kinds, only=self._only
             )
-        room = limit - len(claimed.operations)
+            claimed.operations += found.operations
+            claimed.unreadable += found.unreadable
+            count = len(found.operations) + len(found.unreadable)
+            more = more or count == calls * most
+            calls -= -(-count // most)
+            if calls <= 0:
+                return claimed, True
+        if lane.polls is None:
+            return claimed, more
+        room = calls * lane.polls.most
         if self._left is not None:
             room = min(room, self._left)
-        if lane.polls is not None and room > 0:
+        if room > 0:
             due = self._store.claim_due_jobs(
                 lane.name, room, me, lease, cutoff=cutoff, only=self._only
             )
             claimed.jobs = due.jobs
             claimed.unreadable += due.unreadable
+            more = more or len(due.jobs) + len(due.unreadable) == room
             if self._left is not None:
                 self._left -= len(due.jobs) + len(due.unreadable)
-        return claimed
+        return claimed, more
 
-    def _take(self, lane: Lane, limit: int, claimed: Claimed) -> None:
+    def _take(self, lane: Lane, claimed: Claimed, more: bool) -> None:
         count = len(claimed.jobs) + len(claimed.operations) + len(claimed.unreadable)
-        self._traffic.note_claimed(lane, count, limit)
+        self._traffic.note_claimed(lane, count, more)
         for unreadable in claimed.unreadable:
             [work] = grouped(lane, [unreadable.claimed])
             log.error("job %s: %s", work.local_id, unreadable.why)
@@ -270,6 +281,8 @@ class Poller:
         self._store.doubt_overdue(self._traffic.names)
         if dead or self._only is None:
             self._traffic.refresh()
+        if not self.summary.paused and not self._stopping:
+            self._janitor(self.summary)
         if now >= self._next_extension:
             if self._next_extension:
                 self._traffic.extend_leases(lease_seconds)
@@ -278,10 +291,21 @@ class Poller:
     def _pass_is_over(self) -> bool:
         if self.summary.paused or not self._traffic.wanting(self._only):
             if not self._presence.suspects():
-                return True
+                return self.summary.paused or not self._tidied()
             # Somebody may have died with due jobs in hand: at most 4 s tell.
             clock.sleep(GLANCE_SECONDS)
         return False
+
+    def _tidied(self) -> bool:
+        """Whether the janitor did something that may have made more due."""
+        began, busy = clock.monotonic(), False
+        while self._janitor(self.summary):
+            busy = True
+            if self._stopping or clock.monotonic() - began >= TIDY_SECONDS:
+                break
+        if busy:
+            self._traffic.refresh()
+        return busy and bool(self._traffic.wanting(self._only))
 
     def _sleep(self, end: float | None) -> None:
         wake = clock.monotonic() + SLEEP_SECONDS
@@ -307,7 +331,7 @@ class Poller:
     def _finish(self, timeout: float) -> None:
         for work, reply in self._traffic.receive(timeout):
             self._conclude(work, reply)
-        if self._pending:
+        while self._pending:
             self._patiently(self._pending.settle)
 
     def _leave(self) -> None:

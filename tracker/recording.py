@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tracker import ids
+from tracker import ids, lifecycle
 from tracker.background import Background
 from tracker.config import Config
 from tracker.errors import UsageError
-from tracker.model import PRIORITIES, Job, Json, Kind, NewOperation, ProcessingJob, Status
+from tracker.model import (
+    PRIORITIES,
+    Job,
+    Json,
+    Kind,
+    NewOperation,
+    ObjectState,
+    ProcessingJob,
+    Status,
+    StoredObject,
+)
 from tracker.records import Records
 from tracker.spool import Folder
+from tracker.storage.uris import read_uri
+
+if TYPE_CHECKING:
+    from tracker.services import Service
+    from tracker.storage import Storage
 
 
 class Recording(Records):
@@ -22,6 +38,15 @@ class Recording(Records):
     config: Config
     folder: Folder
     _background: Background
+
+    @property
+    def storage(self) -> Storage:
+        """Where objects are kept."""
+        raise NotImplementedError
+
+    def identify(self, stored: StoredObject) -> StoredObject:
+        """The same object with what can be found out about it."""
+        raise NotImplementedError
 
     def submit(
         self,
@@ -36,14 +61,16 @@ class Recording(Records):
         estimated_seconds: float | None = None,
         priority: str = "medium",
         sync: bool = True,
+        on_bytes: Callable[[int], None] | None = None,
     ) -> ProcessingJob:
         """Record a new job and return it at once; with `sync`, a first attempt to get it accepted
         follows in the background.
 
         `payload` and `file` are what the service's create call is built from. The file is copied
-        into the tracker's folder first. `priority` is critical, high, medium or low. Raises
-        NotFound for an unknown service, UsageError when the create call lacks something; nothing
-        is recorded then.
+        into the tracker's folder first (`on_bytes` is told how many more bytes were); where the
+        service wants it in S3, it is uploaded before the create call. `priority` is critical, high,
+        medium or low. Raises NotFound for an unknown service, UsageError when the create call lacks
+        something; nothing is recorded then.
         """
         found = self.services.find(service)
         if found.create is None:
@@ -68,10 +95,8 @@ class Recording(Records):
         )
         _check_texts(job)
         source = None if file is None else Path(file)
-        in_hand = _in_hand(job)
-        in_hand.input = None if source is None else self.folder.describe(source)
-        found.build_create(in_hand, job.local_id)
-        spooled = None if source is None else self.folder.take_in(source, job.local_id)
+        self._check_create(found, job, source)
+        spooled = None if source is None else self.folder.take_in(source, job.local_id, on_bytes)
         operation = NewOperation(
             Kind.CREATE,
             service,
@@ -80,10 +105,13 @@ class Recording(Records):
             idempotency_key=job.local_id,
         )
         try:
+            if spooled is not None and found.uploads:
+                target = self.storage.plan_input(job.local_id, spooled)
+                operation = lifecycle.owed_upload(operation, target, spooled.key)
             self.store.submit(job, operation, spooled=spooled)
         except BaseException:
             if spooled is not None:
-                self.folder.remove(str(spooled["path"]))
+                self.folder.remove(spooled.key)
             raise
         if sync:
             self._background.hand(job.local_id)
@@ -99,9 +127,17 @@ class Recording(Records):
         session_id: str | None = None,
         document_id: str | None = None,
         variables: Mapping[str, Json] | None = None,
+        objects: Sequence[str] = (),
+        owned: bool = False,
     ) -> ProcessingJob:
         """Track a job that already runs at `service`; it is due at once. `variables` are what its
-        calls need besides the id. Raises Impossible when it is tracked already."""
+        calls need besides the id. `objects` are the URIs of what it uses (``s3://bucket/key``,
+        ``file:///path``, with ``input=`` or ``result=`` before it); those that are `owned` are
+        removed with the last job that uses them.
+
+        Raises Impossible when the job is tracked already, NotFound for an owned object that is not
+        there.
+        """
         found = self.services.find(service)
         if found.status is None:
             raise UsageError(f"service '{service}' has no status call")
@@ -123,8 +159,25 @@ class Recording(Records):
         _check_texts(job)
         in_hand = _in_hand(job)
         found.build_status(in_hand)
-        self.store.adopt(job, found.server_key(in_hand), 0.0)
+        named = [read_uri(uri, owned=owned) for uri in objects]
+        known = {one.uri for one in named if self.store.knows(one)}
+        used = [self.identify(one) for one in named]
+        self.store.adopt(job, found.server_key(in_hand), 0.0, used, known)
         return self.store.get(job.local_id)
+
+    def _check_create(self, service: Service, job: ProcessingJob, source: Path | None) -> None:
+        """Raises UsageError when the create call cannot be built once the input is where it is to
+        be."""
+        in_hand = _in_hand(job)
+        if source is not None:
+            described = self.folder.describe(source)
+            in_hand.describe_input(described)
+            if service.uploads:
+                target = self.storage.plan_input(job.local_id, described)
+                self.storage.check(target.bucket)
+                in_hand.describe_input(replace(target, state=ObjectState.PRESENT))
+                in_hand.input = {**(in_hand.input or {}), "url": target.uri}
+        service.build_create(in_hand, job.local_id)
 
 
 def _check_texts(job: ProcessingJob) -> None:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from tracker import clock
 from tracker.errors import Impossible, UsageError
-from tracker.model import ACTIVE, FINISHED, Json, ProcessingJob, Status
+from tracker.model import (
+    ACTIVE,
+    FINISHED,
+    Json,
+    OperationState,
+    ProcessingJob,
+    Status,
+    StoredObject,
+)
 
 if TYPE_CHECKING:
     from tracker.services import Services
@@ -29,7 +37,8 @@ def has_ended(job: ProcessingJob) -> bool:
 
 
 class Records:
-    """Reads are local: they work without a network, without credentials, beside any poller."""
+    """Reads are local: they work without a network, without credentials, beside any poller. Only
+    what is kept in S3 is read from there."""
 
     store: Store
 
@@ -86,15 +95,42 @@ class Records:
         )
 
     def result(self, job: str | ProcessingJob) -> bytes:
-        """The kept result of a job. Raises NotFound when there is none, Impossible when its file
-        has gone."""
-        body, path = self.store.content(self.local_id(job))
+        """The kept result of a job, wherever it is kept. Raises NotFound when there is none,
+        Impossible when its file has gone, CallFailed when S3 does not give it out."""
+        body, path, stored = self.store.content(self.local_id(job))
+        if stored is not None:
+            return self.download(stored)
         if path is None:
             return body or b""
         try:
             return Path(path).read_bytes()
         except OSError as error:
             raise Impossible(f"the kept result {path} cannot be read: {error.strerror}") from None
+
+    def download(self, stored: StoredObject) -> bytes:
+        """What an S3 object holds."""
+        raise NotImplementedError
+
+    def objects(self, job: str | ProcessingJob) -> Rows:
+        """The files and S3 objects that a job uses, as dicts of the columns and ``role``."""
+        return self.store.objects_of(self.local_id(job))
+
+    def outbox(
+        self, job: str | ProcessingJob | None = None, *, state: str | None = None, limit: int = 100
+    ) -> Rows:
+        """What is owed, oldest first, as dicts of the columns; ``object`` is the place of what it
+        is about. `state` is pending, in_doubt or dead. Raises UsageError for another."""
+        if state is not None and state not in tuple(OperationState):
+            raise UsageError(f"state '{state}' is none of {', '.join(OperationState)}")
+        local_id = None if job is None else self.local_id(job)
+        return self.store.outbox(state=state, local_id=local_id, limit=limit)
+
+    def count_outbox(
+        self, job: str | ProcessingJob | None = None, *, state: str | None = None
+    ) -> int:
+        """How many operations `outbox` has in all."""
+        local_id = None if job is None else self.local_id(job)
+        return self.store.count_outbox(state=state, local_id=local_id)
 
     def details(self, job: str | ProcessingJob) -> dict[str, Rows]:
         """What belongs to a job: ``operations`` that it owes, ``contents``, ``objects``."""
@@ -136,10 +172,14 @@ class Records:
 
         found = self.get(job)
         service = self.services.get(found.service)
+        owed = self.store.operations_of(found.local_id)
+        calling, account = found.service, found.account
+        if owed and found.status != Status.PROCESSING:
+            calling, account = owed[0]["service"], owed[0]["account"]
         return explain(
             found,
-            self.store.operations_of(found.local_id),
-            self.store.budget(found.service, found.account),
+            owed,
+            self.store.budget(calling, account),
             now=self.store.now(),
             paused=self.store.is_paused(),
             known=service is not None,

@@ -123,6 +123,12 @@ def after_attempt(
     return max(_jittered(delay, rnd), retry_after or 0.0)
 
 
+def after_removal(failures: int, rnd: Random = random.random) -> float:
+    """Delay after the `failures`-th failed removal of an object (1 or more): 1 min doubling to
+    1 h, plus up to 10 %. It never ends: what is owed stays owed."""
+    return _jittered(_curve(60.0, 3600.0, failures), rnd)
+
+
 def service_pauses(base: float = 5.0, cap: float = 300.0) -> list[float]:
     """How long a service that cannot be reached is left alone, the first time, the second time,
     …; the last is for every time after: 5 s doubling to 5 min."""

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 from tracker import clock
 from tracker.config import Config
 from tracker.errors import DatabaseBusy, WaitTimeout
-from tracker.model import ProcessingJob, Status
+from tracker.model import UPLOADS, ProcessingJob, Status
 from tracker.records import Records, has_ended
 from tracker.spool import Folder
 
 if TYPE_CHECKING:
+    from tracker.cleanup import Janitor
     from tracker.executors.base import Lane
+    from tracker.executors.upload import OnBytes
     from tracker.poller import Poller
     from tracker.services import Sink
+    from tracker.storage import Storage
     from tracker.summary import Summary
 
 ATTEMPT_SECONDS = 10.0
@@ -40,12 +43,39 @@ class Serving(Records):
         """Who is told when a job ends."""
         raise NotImplementedError
 
-    def attempt(self, local_ids: Sequence[str], on_poller: OnPoller | None = None) -> Summary:
-        """Attempt now what these jobs owe, for 10 s at most; what is left stays owed."""
+    @property
+    def storage(self) -> Storage:
+        """Where objects are kept."""
+        raise NotImplementedError
+
+    def attempt(
+        self,
+        local_ids: Sequence[str],
+        on_poller: OnPoller | None = None,
+        on_bytes: OnBytes | None = None,
+    ) -> Summary:
+        """Attempt now what these jobs owe: their uploads for as long as they take, the rest for
+        10 s at most; what is left stays owed. `on_bytes` is told of each piece that was
+        uploaded."""
+        if any(self._uploads(local_id) for local_id in local_ids):
+            lanes = [one for one in self._lanes((), on_bytes=on_bytes) if one.name == UPLOADS]
+            uploading = self._poller(
+                "submit", lanes=lanes, once=True, only=local_ids, on_poller=on_poller
+            ).run()
+            if uploading.stopped:
+                return uploading
+        lanes = self._lanes((), bound=ATTEMPT_SECONDS)
         poller = self._poller(
-            "submit", once=True, only=local_ids, bound=ATTEMPT_SECONDS, on_poller=on_poller
+            "submit",
+            lanes=[one for one in lanes if one.name != UPLOADS],
+            once=True,
+            only=local_ids,
+            on_poller=on_poller,
         )
         return poller.run(seconds=ATTEMPT_SECONDS)
+
+    def _uploads(self, local_id: str) -> bool:
+        return any(one["service"] == UPLOADS for one in self.store.operations_of(local_id))
 
     def poll(
         self,
@@ -68,9 +98,10 @@ class Serving(Records):
             return self._poll_now(jobs, seconds, on_progress, on_poller)
         poller = self._poller(
             "part" if services else "poll",
+            lanes=self._lanes(services),
             once=seconds is None,
-            services=services,
             limit=limit,
+            janitor=None if services else self._janitor(),
             on_progress=on_progress,
             on_poller=on_poller,
         )
@@ -100,8 +131,17 @@ class Serving(Records):
 
     def run(self, *, services: Sequence[str] = (), on_poller: OnPoller | None = None) -> Summary:
         """Serve until `Poller.stop` is called on what `on_poller` is given."""
-        poller = self._poller("part" if services else "run", services=services, on_poller=on_poller)
+        poller = self._poller(
+            "part" if services else "run",
+            lanes=self._lanes(services),
+            janitor=None if services else self._janitor(),
+            on_poller=on_poller,
+        )
         return poller.run()
+
+    def _janitor(self) -> Janitor | None:
+        """Who cleans up beside the polling; None where nobody shall."""
+        raise NotImplementedError
 
     def wait(
         self,
@@ -134,11 +174,11 @@ class Serving(Records):
         self,
         kind: str,
         *,
+        lanes: Sequence[Lane] | None = None,
         once: bool = False,
         only: Sequence[str] | None = None,
-        services: Sequence[str] = (),
         limit: int | None = None,
-        bound: float | None = None,
+        janitor: Janitor | None = None,
         on_progress: Progress | None = None,
         on_poller: OnPoller | None = None,
     ) -> Poller:
@@ -147,24 +187,33 @@ class Serving(Records):
 
         poller = Poller(
             self.store,
-            self._lanes(services, bound),
+            self._lanes(()) if lanes is None else lanes,
             TRANSPORTS,
             kind=kind,
             once=once,
             only=only,
             limit=limit,
             concurrency=self.config.concurrency,
+            janitor=janitor,
             on_progress=on_progress,
         )
         if on_poller is not None:
             on_poller(poller)
         return poller
 
-    def _lanes(self, names: Sequence[str], bound: float | None) -> list[Lane]:
+    def _lanes(
+        self,
+        names: Sequence[str],
+        *,
+        bound: float | None = None,
+        on_bytes: OnBytes | None = None,
+    ) -> list[Lane]:
         from tracker.executors import lanes_of
 
         chosen = [self.services.find(name) for name in names] or list(self.services.values())
-        return lanes_of(chosen, self.sinks, self.folder.results, bound)
+        return lanes_of(
+            chosen, self.sinks, self.storage, self.folder, bound=bound, on_bytes=on_bytes
+        )
 
     def _attended_to(self, before: dict[str, int]) -> bool:
         """Whether nothing more can be done now for these jobs, polled so many times before."""
@@ -173,14 +222,15 @@ class Serving(Records):
         )
 
     def _has_work(self, job: ProcessingJob, polls_before: int) -> bool:
-        if self.store.budget(job.service, job.account).paused_for:
-            return False
-        if job.status == Status.PROCESSING and job.poll_count == polls_before:
+        waiting = job.status == Status.PROCESSING and job.poll_count == polls_before
+        if waiting and not self.store.budget(job.service, job.account).paused_for:
             return True
         now = clock.to_text(self.store.now())
         return any(
-            operation["state"] == "pending" and operation["next_attempt_at"] <= now
-            for operation in self.store.operations_of(job.local_id)
+            one["state"] == "pending"
+            and one["next_attempt_at"] <= now
+            and not self.store.budget(one["service"], one["account"]).paused_for
+            for one in self.store.operations_of(job.local_id)
         )
 
     def _ended(self, local_ids: Sequence[str]) -> bool:

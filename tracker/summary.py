@@ -9,6 +9,9 @@ from dataclasses import dataclass
 class Summary:
     """What a run did.
 
+    ``cleaned_up`` counts jobs that were deleted because they had ended long ago. Objects are those
+    in S3, files the tracker's own: ``…_already_gone`` were not there any more, ``…_failed`` counts
+    attempts to remove one that failed.
     ``errors`` counts calls without a usable reply, ``void`` outcomes that no longer counted
     because somebody else had settled the job. ``paused`` is whether all polling is turned off,
     ``stepped_back_for`` another poller (host and process id) that made this one unnecessary.
@@ -18,6 +21,16 @@ class Summary:
     submitted: int = 0
     retrieved: int = 0
     notified: int = 0
+    uploaded: int = 0
+    cleaned_up: int = 0
+    objects_removed: int = 0
+    objects_already_gone: int = 0
+    objects_failed: int = 0
+    object_bytes_freed: int = 0
+    files_removed: int = 0
+    files_already_gone: int = 0
+    files_failed: int = 0
+    file_bytes_freed: int = 0
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
@@ -42,6 +55,11 @@ class Summary:
             (self.completed, "completed"),
             (self.failed, "failed"),
             (self.cancelled, "cancelled"),
+            (self.uploaded, "uploaded"),
+            (self.cleaned_up, "cleaned up"),
+            (self.objects_removed, "objects removed"),
+            (self.files_removed, "files removed"),
+            (self.objects_failed + self.files_failed, "not removed"),
             (self.errors, "without a usable reply"),
         )
         if self.stepped_back_for:

@@ -11,21 +11,23 @@ from tracker import config, lifecycle
 from tracker.background import Background
 from tracker.config import Config
 from tracker.errors import Impossible, TrackerError
+from tracker.keeping import Keeping
 from tracker.lifecycle import Rules
 from tracker.maintenance import ledger_path
 from tracker.model import ProcessingJob, Status
 from tracker.outcomes import Transition
 from tracker.recording import Recording
-from tracker.serving import ATTEMPT_SECONDS, Serving
+from tracker.serving import ATTEMPT_SECONDS
 from tracker.spool import Folder
 from tracker.store import Store, open_store
 
 if TYPE_CHECKING:
-    from tracker.cleanup import Receipt
+    from tracker.poller import Poller
     from tracker.services import Services, Sink
+    from tracker.storage import Storage
 
 
-class Tracker(Recording, Serving):
+class Tracker(Keeping, Recording):
     """One ledger and the services it knows. A context manager; safe to share between threads.
 
     >>> with Tracker("tracker.toml") as tracker:          # doctest: +SKIP
@@ -56,7 +58,8 @@ class Tracker(Recording, Serving):
         self._services: Services | None = None
         self._sinks: list[Sink] | None = None
         self._lock = Lock()
-        self._background = Background(self.attempt)
+        self._background = Background(self._attempt_quietly)
+        self._attempting: Poller | None = None
 
     def __enter__(self) -> Tracker:
         return self
@@ -65,9 +68,21 @@ class Tracker(Recording, Serving):
         self.close()
 
     def close(self) -> None:
-        """Let first attempts that are under way end (10 s at most) and close the ledger."""
-        self._background.close(ATTEMPT_SECONDS)
+        """Let first attempts that are under way end (after 10 s they are told to) and close the
+        ledger."""
+        self._background.close(ATTEMPT_SECONDS, self._stop_attempting)
+        self.close_s3()
         self.store.close()
+
+    def _attempt_quietly(self, local_ids: Sequence[str]) -> None:
+        def keep(poller: Poller) -> None:
+            self._attempting = poller
+
+        self.attempt(local_ids, keep)
+
+    def _stop_attempting(self) -> None:
+        if self._attempting is not None:
+            self._attempting.stop()
 
     @property
     def services(self) -> Services:
@@ -88,6 +103,13 @@ class Tracker(Recording, Serving):
 
                 self._sinks = load_sinks(self.config)
             return self._sinks
+
+    @property
+    def storage(self) -> Storage:
+        """Where objects are kept, by the configuration's ``[storage]``."""
+        from tracker.storage import Storage
+
+        return Storage(self.config.storage)
 
     def signed_in(self, service: str) -> str:
         """``ok``, ``none needed``, or why the service's credentials cannot be had; never a
@@ -144,18 +166,3 @@ class Tracker(Recording, Serving):
     def resume(self) -> bool:
         """Turn it on again; nothing was lost. False when it was on."""
         return self.store.set_paused(False)
-
-    def cleanup(
-        self,
-        *,
-        older_than: float | None = None,
-        statuses: Sequence[str] = ("completed", "failed", "cancelled"),
-        dry_run: bool = False,
-    ) -> Receipt:
-        """Delete finished jobs that ended more than `older_than` seconds ago (default: the
-        configuration's 7 days) and owe nothing, with the tracker's own copies of their files."""
-        from tracker.cleanup import clean_up
-
-        policy = self.config.cleanup
-        age = policy.older_than if older_than is None else older_than
-        return clean_up(self.store, self.folder, age, statuses, keep=policy.keep, dry_run=dry_run)

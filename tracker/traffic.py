@@ -38,6 +38,9 @@ class _Road:
     budget: Budget = field(default_factory=Budget)
     paused_until: float = 0.0
     clean: bool = True
+    # One call may go out in spite of a pause.
+    may_try: bool = False
+    trying: bool = False
 
     last_sent: float = 0.0
 
@@ -88,6 +91,8 @@ class Traffic:
         self._transports: dict[str, Transport] = {}
         self._concurrency = concurrency
         self._read_budgets()
+        for road in self._roads.values():
+            road.may_try = road.lane.impatient and road.budget.fault == Fault.UNREACHABLE
 
     @property
     def names(self) -> list[str]:
@@ -107,7 +112,7 @@ class Traffic:
     # What to claim.
 
     def wanting(self, only: Sequence[str] | None) -> list[tuple[Lane, int]]:
-        """Which lanes have something due and room for it, and for how much."""
+        """Which lanes have something due and room for it, and for how many calls."""
         now = clock.monotonic()
         found = []
         for road in self._roads.values():
@@ -123,20 +128,20 @@ class Traffic:
         return found
 
     def _room(self, road: _Road, now: float) -> int:
-        if now < road.paused_until:
+        if now < road.paused_until and not road.may_try:
             return 0
         if road.budget.pause_count:
             return 1 if road.load == 0 else 0  # one probe at a time
         room = 2 * road.lane.concurrency - road.load
         return room if room >= road.lane.concurrency else 0
 
-    def note_claimed(self, lane: Lane, count: int, limit: int) -> None:
-        """A claim brought `count` of the `limit` asked for: less means that no more is due."""
+    def note_claimed(self, lane: Lane, count: int, more: bool) -> None:
+        """A claim brought `count` items; without `more`, that was all that is due."""
         road = self._roads[lane.name]
         if count == 0:
             # Another poller was faster; or, in a single pass, what is due became so after it began.
             road.due_at = None if self._once else clock.monotonic() + EMPTY_CLAIM_SECONDS
-        elif count < limit:
+        elif not more:
             road.stale = True
 
     def note_settled(self, outcomes: Sequence[Outcome]) -> None:
@@ -155,7 +160,7 @@ class Traffic:
     def next_due(self) -> float:
         """When something is due again that may be called, by the monotonic clock."""
         times = [
-            max(road.due_at, road.paused_until)
+            max(road.due_at, 0.0 if road.may_try else road.paused_until)
             for road in self._roads.values()
             if road.due_at is not None
         ]
@@ -197,8 +202,9 @@ class Traffic:
     def _next_calls(self, road: _Road, free: int) -> list[tuple[Work, Call]]:
         wanted = min(free, len(road.ready))
         now = clock.monotonic()
-        if wanted <= 0 or now < road.paused_until:
+        if wanted <= 0 or (now < road.paused_until and not road.may_try):
             return []
+        road.trying, road.may_try = road.may_try or road.trying, False
         if road.lane.distance is None:
             return [road.ready.popleft() for _ in range(wanted)]
         if not road.slots and now >= road.ask_again_at:
@@ -260,9 +266,11 @@ class Traffic:
         name, account = road.lane.name, road.lane.account
         if failure is None or failure.fault is Fault.REFUSED:
             if not road.clean:
-                self._store.note_success(name, account)
+                self._store.note_success(name, account, ends_pause=road.trying)
                 self._read_budgets()
+            road.trying = False
             return []
+        road.trying = False
         if failure.fault is Fault.INVALID:
             return []
         if failure.fault in SERVICE_FAULTS or road.budget.pause_count:
@@ -275,7 +283,9 @@ class Traffic:
             if failing < FAILING_JOBS:
                 return []
             why, asked = f"{failing} jobs in a row failed: {failure.message}", 0.0
-        self._store.pause_service(name, account, why, schedule.service_pauses(), asked)
+        self._store.pause_service(
+            name, account, why, schedule.service_pauses(), asked, failure.fault
+        )
         self._read_budgets()
         return road.give_back()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,13 +113,14 @@ def executor_of(lane: Lane, item: Job | Operation) -> Executor[Any] | None:
 
 def grouped(lane: Lane, items: Sequence[Job | Operation]) -> Iterator[Work]:
     """`items` in as few calls as their executors allow, in order."""
-    waiting: dict[str, list[Any]] = {}
+    waiting: dict[Hashable, list[Any]] = {}
     for item in items:
-        kind = "poll" if isinstance(item, Job) else item.kind
-        group = waiting.setdefault(kind, [])
-        group.append(item)
         executor = executor_of(lane, item)
+        kind = "poll" if isinstance(item, Job) else item.kind
+        bundle = (kind, executor.together(item) if executor is not None else None)
+        group = waiting.setdefault(bundle, [])
+        group.append(item)
         if executor is None or len(group) >= executor.most:
-            yield Work(lane, waiting.pop(kind))
+            yield Work(lane, waiting.pop(bundle))
     for group in waiting.values():
         yield Work(lane, group)

@@ -25,8 +25,7 @@ def m0001_ledger(connection: sqlite3.Connection, context: dict[str, Any]) -> Non
     old = legacy.layout(connection)
     if old:
         legacy.step_aside(connection)
-    for statement in statements(script("sqlite", "tables")):
-        connection.execute(statement)
+    _run(connection, "0001_ledger")
     for key in ("ledger_id", "min_program", "last_now"):
         connection.execute("INSERT INTO meta (key, value) VALUES (?, ?)", (key, context[key]))
     if old:
@@ -34,4 +33,17 @@ def m0001_ledger(connection: sqlite3.Connection, context: dict[str, Any]) -> Non
     connection.execute(f"PRAGMA user_version = {USER_VERSION}")
 
 
-STEPS: list[tuple[str, Step]] = [("0001_ledger", m0001_ledger)]
+def m0002_objects(connection: sqlite3.Connection, context: dict[str, Any]) -> None:
+    """Operations about objects; a pause remembers by which fault."""
+    _run(connection, "0002_objects")
+
+
+def _run(connection: sqlite3.Connection, name: str) -> None:
+    for statement in statements(script("sqlite", name)):
+        connection.execute(statement)
+
+
+STEPS: list[tuple[str, Step]] = [
+    ("0001_ledger", m0001_ledger),
+    ("0002_objects", m0002_objects),
+]

@@ -14,10 +14,10 @@ INSERT INTO processing_jobs (
 -- name: insert_operation
 INSERT INTO operations (
     local_id, kind, service, account, priority, idempotency_key, payload, next_attempt_at,
-    created_at
+    created_at, object_id
 ) VALUES (
     :local_id, :kind, :service, :account, :priority, :idempotency_key, :payload, :next_attempt_at,
-    :now
+    :now, :object_id
 );
 
 -- name: insert_event
@@ -32,13 +32,55 @@ WHERE id = :id AND lease = :lease AND status = 'processing';
 
 -- name: insert_object
 INSERT INTO objects (
-    scheme, bucket, key, size, sha256, name, media_type, owned, state, created_at, updated_at
+    scheme, bucket, key, version_id, size, etag, sha256, name, media_type, owned, state,
+    created_at, updated_at
 ) VALUES (
-    :scheme, :bucket, :key, :size, :sha256, :name, :media_type, :owned, :state, :now, :now
+    :scheme, :bucket, :key, :version_id, :size, :etag, :sha256, :name, :media_type, :owned, :state,
+    :now, :now
 );
 
+-- name: object_at
+-- One without a version is the same object as any version of it: whichever goes, goes once.
+SELECT id, state FROM objects
+WHERE scheme = :scheme AND bucket = :bucket AND key = :key
+    AND (version_id IS :version_id OR version_id IS NULL OR :version_id IS NULL)
+ORDER BY version_id IS :version_id DESC, id DESC LIMIT 1;
+
+-- name: take_back_removal
+DELETE FROM operations
+WHERE object_id = :id AND kind = 'remove_object' AND claimed_by IS NULL RETURNING id;
+
+-- name: reuse_object
+UPDATE objects
+SET owned = max(owned, :owned), state = :state, version_id = coalesce(version_id, :version_id),
+    size = coalesce(size, :size), etag = coalesce(etag, :etag), updated_at = :now
+WHERE id = :id;
+
+-- name: change_object
+UPDATE objects
+SET state = :state, version_id = coalesce(:version_id, version_id),
+    upload_id = CASE WHEN :upload_id = '' THEN NULL ELSE coalesce(:upload_id, upload_id) END,
+    etag = coalesce(:etag, etag), updated_at = :now
+WHERE id = :id;
+
+-- name: note_upload
+UPDATE objects SET upload_id = coalesce(upload_id, :upload_id), updated_at = :now
+WHERE id = :id AND key = :key RETURNING id;
+
+-- name: forget_object
+DELETE FROM objects
+WHERE id = :id AND NOT EXISTS (SELECT 1 FROM job_objects AS jo WHERE jo.object_id = objects.id);
+
+-- name: object_columns
+o.id, o.scheme, o.bucket, o.key, o.version_id, o.upload_id, o.size, o.etag, o.sha256, o.name,
+o.media_type, o.owned, o.state
+
+-- name: objects_by_id
+SELECT {object_columns} FROM objects AS o WHERE o.id IN (SELECT value FROM json_each(:ids));
+
 -- name: insert_job_object
-INSERT INTO job_objects (local_id, object_id, role) VALUES (:local_id, :object_id, :role);
+INSERT INTO job_objects (local_id, object_id, role) VALUES (:local_id, :object_id, :role)
+ON CONFLICT DO NOTHING;
 
 -- name: claim_jobs
 UPDATE processing_jobs
@@ -78,8 +120,8 @@ UPDATE operations
 SET lease_until = :lease_until, claimed_by = :poller, lease = lease + 1
 WHERE id IN (
     SELECT id FROM operations
-    WHERE state = 'pending' AND service = :service AND next_attempt_at <= :now
-        AND (attempts = 0 OR next_attempt_at <= :cutoff)
+    WHERE state = 'pending' AND service = :service AND priority IN (0, 1, 2, 3)
+        AND next_attempt_at <= :now AND (attempts = 0 OR next_attempt_at <= :cutoff)
         AND kind IN (SELECT value FROM json_each(:kinds))
         AND sent_at IS NULL AND (lease_until IS NULL OR lease_until <= :now)
     ORDER BY priority, next_attempt_at
@@ -103,17 +145,18 @@ WHERE id IN (
 RETURNING {operation_columns};
 
 -- name: operation_columns
-id, local_id, kind, lease, attempts, idempotency_key, payload, service, account, sent_at, priority,
-next_attempt_at
+id, local_id, kind, lease, attempts, idempotency_key, payload, service, account, object_id,
+priority, next_attempt_at
 
 -- name: jobs_of_operations
 SELECT {job_columns} FROM processing_jobs
 WHERE local_id IN (SELECT value FROM json_each(:local_ids));
 
 -- name: inputs_of
-SELECT jo.local_id, o.key, o.name, o.size, o.media_type, o.sha256
+SELECT jo.local_id, {object_columns}
 FROM job_objects AS jo JOIN objects AS o ON o.id = jo.object_id
-WHERE jo.role = 'input' AND jo.local_id IN (SELECT value FROM json_each(:local_ids));
+WHERE jo.role = 'input' AND jo.local_id IN (SELECT value FROM json_each(:local_ids))
+ORDER BY o.id;
 
 -- name: record_intent
 UPDATE operations SET sent_at = :now
@@ -199,14 +242,15 @@ SELECT local_id FROM processing_jobs WHERE server_key = :server_key AND id <> :i
 
 -- name: keep_content
 INSERT INTO contents (
-    local_id, role, id, media_type, size, sha256, partial, body, path, created_at
+    local_id, role, id, media_type, size, sha256, partial, body, path, object_id, created_at
 ) VALUES (
-    :local_id, :role, :content_id, :media_type, :size, :sha256, :partial, :body, :path, :now
+    :local_id, :role, :content_id, :media_type, :size, :sha256, :partial, :body, :path, :object_id,
+    :now
 )
 ON CONFLICT (local_id, role) DO UPDATE SET
     id = excluded.id, media_type = excluded.media_type, size = excluded.size,
     sha256 = excluded.sha256, partial = excluded.partial, body = excluded.body,
-    path = excluded.path, created_at = excluded.created_at;
+    path = excluded.path, object_id = excluded.object_id, created_at = excluded.created_at;
 
 -- name: finish_operation
 DELETE FROM operations WHERE id = :id AND lease = :lease AND state IN ('pending', 'in_doubt')
@@ -247,7 +291,11 @@ SET state = 'in_doubt', claimed_by = NULL, lease_until = NULL, last_attempt_at =
     last_error = 'the process ended between the call and its reply'
 WHERE state = 'pending' AND sent_at IS NOT NULL AND claimed_by = :poller
 RETURNING local_id, kind,
-    (SELECT user_id FROM processing_jobs AS j WHERE j.local_id = operations.local_id);
+    -- RETURNING has lost the column's affinity, without which the index is not used.
+    (
+        SELECT user_id FROM processing_jobs AS j
+        WHERE j.local_id = CAST(operations.local_id AS TEXT)
+    );
 
 -- name: overdue_doubts
 SELECT 1 FROM operations
@@ -260,7 +308,11 @@ SET state = 'in_doubt', claimed_by = NULL, lease_until = NULL, last_attempt_at =
     last_error = 'no reply was recorded before the claim ran out'
 WHERE state = 'pending' AND service = :service AND sent_at IS NOT NULL AND lease_until <= :now
 RETURNING local_id, kind,
-    (SELECT user_id FROM processing_jobs AS j WHERE j.local_id = operations.local_id);
+    -- RETURNING has lost the column's affinity, without which the index is not used.
+    (
+        SELECT user_id FROM processing_jobs AS j
+        WHERE j.local_id = CAST(operations.local_id AS TEXT)
+    );
 
 -- name: release_operations_of
 UPDATE operations SET claimed_by = NULL, lease_until = NULL
@@ -314,9 +366,15 @@ WHERE local_id IN (SELECT value FROM json_each(:only))
     AND (lease_until IS NULL OR lease_until <= :now);
 
 -- name: earliest_attempt
-SELECT min(next_attempt_at) FROM operations
-WHERE state = 'pending' AND service = :service AND sent_at IS NULL
-    AND (lease_until IS NULL OR lease_until <= :now);
+SELECT min(at) FROM (
+    SELECT (
+        SELECT next_attempt_at FROM operations
+        WHERE state = 'pending' AND service = :service AND priority = p.value AND sent_at IS NULL
+            AND (lease_until IS NULL OR lease_until <= :now)
+        ORDER BY next_attempt_at LIMIT 1
+    ) AS at
+    FROM json_each('[0,1,2,3]') AS p
+);
 
 -- name: earliest_attempt_of
 SELECT min(+next_attempt_at) FROM operations
@@ -329,11 +387,11 @@ SELECT count(*) FROM processing_jobs
 WHERE status = 'processing' AND service = :service AND next_poll_at <= :cutoff;
 
 -- name: budget
-SELECT next_call_at, paused_until, paused_why, pause_count, failing_jobs
+SELECT next_call_at, paused_until, paused_why, pause_count, failing_jobs, fault
 FROM budgets WHERE service = :service AND account = :account AND kind = '';
 
 -- name: budgets
-SELECT service, account, next_call_at, paused_until, paused_why, pause_count, failing_jobs
+SELECT service, account, next_call_at, paused_until, paused_why, pause_count, failing_jobs, fault
 FROM budgets WHERE kind = '' ORDER BY service, account;
 
 -- name: take_tokens
@@ -341,11 +399,15 @@ INSERT INTO budgets (service, account, next_call_at) VALUES (:service, :account,
 ON CONFLICT (service, account, kind) DO UPDATE SET next_call_at = excluded.next_call_at;
 
 -- name: pause_service
-INSERT INTO budgets (service, account, paused_until, paused_why, pause_count, failing_jobs)
-VALUES (:service, :account, :paused_until, :why, :pause_count, :failing_jobs)
+INSERT INTO budgets (
+    service, account, paused_until, paused_why, pause_count, failing_jobs, fault
+) VALUES (
+    :service, :account, :paused_until, :why, :pause_count, :failing_jobs, :fault
+)
 ON CONFLICT (service, account, kind) DO UPDATE SET
     paused_until = excluded.paused_until, paused_why = excluded.paused_why,
-    pause_count = excluded.pause_count, failing_jobs = excluded.failing_jobs;
+    pause_count = excluded.pause_count, failing_jobs = excluded.failing_jobs,
+    fault = excluded.fault;
 
 -- name: insert_run
 INSERT INTO poll_runs (
@@ -425,24 +487,55 @@ DELETE FROM operations
 WHERE local_id = :local_id AND kind = :kind AND (state <> 'pending' OR claimed_by IS NULL);
 
 -- name: operations_of
-SELECT id, local_id, kind, service, state, priority, attempts, next_attempt_at, last_attempt_at,
-    last_http_status, last_error, idempotency_key, claimed_by, lease_until, sent_at, created_at
+SELECT id, local_id, kind, service, account, state, priority, attempts, next_attempt_at,
+    last_attempt_at, last_http_status, last_error, idempotency_key, claimed_by, lease_until, sent_at, created_at,
+    object_id
 FROM operations WHERE local_id = :local_id ORDER BY id;
 
+-- name: outbox_columns
+p.id, p.local_id, p.kind, p.service, p.state, p.priority, p.attempts, p.next_attempt_at,
+p.last_attempt_at, p.last_http_status, p.last_error, p.claimed_by, p.created_at,
+CASE o.scheme WHEN 's3' THEN 's3://' || o.bucket || '/' || o.key ELSE o.key END AS object
+
+-- name: outbox
+SELECT {outbox_columns}
+FROM operations AS p LEFT JOIN objects AS o ON o.id = p.object_id
+WHERE p.id > :after AND (:state IS NULL OR p.state = :state)
+ORDER BY p.id LIMIT :limit;
+
+-- name: outbox_of
+SELECT {outbox_columns}
+FROM operations AS p LEFT JOIN objects AS o ON o.id = p.object_id
+WHERE p.local_id = :local_id AND p.id > :after AND (:state IS NULL OR p.state = :state)
+ORDER BY p.id LIMIT :limit;
+
+-- name: count_outbox
+SELECT count(*) FROM operations WHERE :state IS NULL OR state = :state;
+
+-- name: count_outbox_of
+SELECT count(*) FROM operations
+WHERE local_id = :local_id AND (:state IS NULL OR state = :state);
+
+-- name: removals_owed
+SELECT count(*) FROM operations WHERE service = :service AND state = 'pending';
+
 -- name: contents_of
-SELECT id, role, media_type, size, sha256, partial, path, created_at
+SELECT id, role, media_type, size, sha256, partial, path, object_id, created_at
 FROM contents WHERE local_id = :local_id ORDER BY role;
+
+-- name: files_on_record
+SELECT key FROM objects
+WHERE scheme = 'file' AND bucket = '' AND key IN (SELECT value FROM json_each(:paths));
 
 -- name: paths_of_contents
 SELECT local_id, path FROM contents
 WHERE path IS NOT NULL AND local_id IN (SELECT value FROM json_each(:local_ids));
 
 -- name: content_body
-SELECT body, path FROM contents WHERE local_id = :local_id AND role = :role;
+SELECT body, path, object_id FROM contents WHERE local_id = :local_id AND role = :role;
 
 -- name: objects_of
-SELECT o.id, jo.role, o.scheme, o.bucket, o.key, o.name, o.size, o.media_type, o.sha256, o.owned,
-    o.state
+SELECT jo.role, {object_columns}, o.created_at, o.updated_at
 FROM job_objects AS jo JOIN objects AS o ON o.id = jo.object_id
 WHERE jo.local_id = :local_id ORDER BY o.id;
 
@@ -464,32 +557,66 @@ WHERE status IN ('pending', 'processing', 'retrieving') GROUP BY status;
 -- name: operation_counts
 SELECT state, count(*) FROM operations GROUP BY state;
 
--- name: cleanable
-SELECT id, local_id, user_id FROM processing_jobs
+-- name: finished_page
+SELECT id, completed_at, local_id, service, status,
+    EXISTS (SELECT 1 FROM operations AS o WHERE o.local_id = processing_jobs.local_id),
+    server_id IS NOT NULL
+FROM processing_jobs
 WHERE status IN ('completed', 'failed', 'cancelled')
-    AND completed_at < :before
-    AND status IN (SELECT value FROM json_each(:statuses))
-    AND NOT EXISTS (SELECT 1 FROM operations AS o WHERE o.local_id = processing_jobs.local_id)
+    AND (completed_at, id) > (:completed_at, :id) AND completed_at < :before
 ORDER BY completed_at, id LIMIT :limit;
 
 -- name: end_of_kept
-SELECT completed_at FROM processing_jobs
+SELECT completed_at, id FROM processing_jobs
 WHERE status IN ('completed', 'failed', 'cancelled')
-ORDER BY completed_at DESC LIMIT 1 OFFSET :keep;
+ORDER BY completed_at DESC, id DESC LIMIT 1 OFFSET :keep;
+
+-- name: still_cleanable
+SELECT j.id, j.local_id, j.user_id, j.service, j.account, j.server_id, j.vars, j.payload
+FROM json_each(:found) AS f JOIN processing_jobs AS j ON j.id = json_extract(f.value, '$[0]')
+WHERE j.status IN ('completed', 'failed', 'cancelled')
+    AND j.completed_at = json_extract(f.value, '$[1]')
+    AND NOT EXISTS (SELECT 1 FROM operations AS o WHERE o.local_id = j.local_id);
+
+-- name: owned_objects_of
+SELECT DISTINCT {object_columns},
+    (SELECT count(DISTINCT u.local_id) FROM job_objects AS u WHERE u.object_id = o.id)
+FROM job_objects AS jo JOIN objects AS o ON o.id = jo.object_id
+WHERE o.owned = 1 AND jo.local_id = :local_id ORDER BY o.id;
+
+-- name: kept_files_of
+SELECT c.path, c.size FROM contents AS c
+WHERE c.local_id = :local_id AND c.path IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM objects AS o WHERE o.scheme = 'file' AND o.bucket = '' AND o.key = c.path
+);
 
 -- name: request_removal_of_results
 INSERT INTO objects (scheme, key, size, sha256, owned, state, created_at, updated_at)
 SELECT 'file', path, size, sha256, 1, 'removal_requested', :now, :now FROM contents
 WHERE path IS NOT NULL AND local_id IN (SELECT value FROM json_each(:local_ids))
-ON CONFLICT DO NOTHING;
+ON CONFLICT DO NOTHING
+RETURNING id, scheme, size, key;
 
 -- name: release_objects
 DELETE FROM job_objects WHERE local_id IN (SELECT value FROM json_each(:local_ids))
-RETURNING object_id;
+RETURNING object_id, local_id;
 
 -- name: request_removal_of_objects
 UPDATE objects SET state = 'removal_requested', updated_at = :now
 WHERE id IN (SELECT value FROM json_each(:object_ids)) AND owned = 1
+    AND state <> 'removal_requested'
+    AND NOT EXISTS (SELECT 1 FROM job_objects AS jo WHERE jo.object_id = objects.id)
+RETURNING id, scheme, size;
+
+-- name: forget_foreign_objects
+DELETE FROM objects
+WHERE id IN (SELECT value FROM json_each(:object_ids)) AND owned = 0
+    AND NOT EXISTS (SELECT 1 FROM job_objects AS jo WHERE jo.object_id = objects.id);
+
+-- name: hand_over_objects
+DELETE FROM objects
+WHERE id IN (SELECT value FROM json_each(:object_ids)) AND +scheme = 's3' AND state = 'present'
+    AND upload_id IS NULL
     AND NOT EXISTS (SELECT 1 FROM job_objects AS jo WHERE jo.object_id = objects.id);
 
 -- name: delete_contents
@@ -498,10 +625,17 @@ DELETE FROM contents WHERE local_id IN (SELECT value FROM json_each(:local_ids))
 -- name: delete_jobs
 DELETE FROM processing_jobs WHERE id IN (SELECT value FROM json_each(:ids));
 
--- name: files_to_remove
-SELECT id, key, size FROM objects
-WHERE state = 'removal_requested' AND +scheme = 'file' AND owned = 1 AND id > :after
-ORDER BY id LIMIT :limit;
+-- name: whole_jobs
+SELECT * FROM processing_jobs WHERE local_id IN (SELECT value FROM json_each(:local_ids));
 
--- name: forget_objects
-DELETE FROM objects WHERE id IN (SELECT value FROM json_each(:ids));
+-- name: whole_contents
+SELECT * FROM contents WHERE local_id IN (SELECT value FROM json_each(:local_ids));
+
+-- name: whole_objects
+SELECT jo.local_id, jo.role, {object_columns}
+FROM job_objects AS jo JOIN objects AS o ON o.id = jo.object_id
+WHERE jo.local_id IN (SELECT value FROM json_each(:local_ids));
+
+-- name: whole_events
+SELECT seq, at, local_id, type, data FROM job_events
+WHERE local_id IN (SELECT value FROM json_each(:local_ids)) ORDER BY seq;

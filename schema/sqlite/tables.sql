@@ -98,7 +98,8 @@ CREATE TABLE operations (
     claimed_by TEXT,
     lease INTEGER NOT NULL DEFAULT 0,
     lease_until TEXT,
-    created_at TEXT NOT NULL
+    created_at TEXT NOT NULL,
+    object_id INTEGER REFERENCES objects (id)
 );
 
 CREATE INDEX operations_due ON operations (service, priority, next_attempt_at)
@@ -106,6 +107,7 @@ CREATE INDEX operations_due ON operations (service, priority, next_attempt_at)
 CREATE INDEX operations_sent ON operations (service, lease_until)
     WHERE state = 'pending' AND sent_at IS NOT NULL;
 CREATE INDEX operations_job ON operations (local_id);
+CREATE INDEX operations_object ON operations (object_id) WHERE object_id IS NOT NULL;
 
 CREATE TABLE objects (
     id INTEGER PRIMARY KEY,
@@ -126,8 +128,6 @@ CREATE TABLE objects (
 );
 
 CREATE UNIQUE INDEX objects_place ON objects (scheme, bucket, key, coalesce(version_id, ''));
-
-CREATE INDEX objects_owed ON objects (id) WHERE state = 'removal_requested';
 
 CREATE TABLE job_objects (
     local_id TEXT NOT NULL,
@@ -184,6 +184,7 @@ CREATE TABLE budgets (
     paused_why TEXT,
     pause_count INTEGER NOT NULL DEFAULT 0,
     failing_jobs INTEGER NOT NULL DEFAULT 0,
+    fault TEXT,
     PRIMARY KEY (service, account, kind)
 ) WITHOUT ROWID;
 
@@ -230,19 +231,22 @@ SELECT
                 ELSE 'pending'
             END
             FROM operations AS o
-            WHERE o.local_id = j.local_id AND o.kind IN ('create', 'update', 'cancel', 'delete')
+            WHERE o.local_id = j.local_id
+                AND o.kind IN ('upload_input', 'create', 'update', 'cancel', 'delete')
         ),
         CASE WHEN j.server_id IS NULL THEN 'pending' ELSE 'synced' END
     ) AS sync_status,
     coalesce(
         (
             SELECT max(o.attempts) FROM operations AS o
-            WHERE o.local_id = j.local_id AND o.kind IN ('create', 'update', 'cancel', 'delete')
+            WHERE o.local_id = j.local_id
+                AND o.kind IN ('upload_input', 'create', 'update', 'cancel', 'delete')
         ),
         0
     ) AS sync_retry_count,
     (
         SELECT max(o.last_attempt_at) FROM operations AS o
-        WHERE o.local_id = j.local_id AND o.kind IN ('create', 'update', 'cancel', 'delete')
+        WHERE o.local_id = j.local_id
+            AND o.kind IN ('upload_input', 'create', 'update', 'cancel', 'delete')
     ) AS sync_last_attempt_at
 FROM processing_jobs AS j;

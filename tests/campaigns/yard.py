@@ -36,6 +36,9 @@ QUICK: dict[str, Any] = {
     "poll": 'first = "100ms"\nevery = "300ms"\nmax_per_minute = 600\n'
     'backoff = { base = "200ms", cap = "1s" }',
     "retry": 'base = "200ms"\ncap = "1s"\nattempts = 100',
+    "upload": "false",
+    "keep": "auto",
+    "storage": "",
 }
 """A service whose jobs are over in seconds."""
 
@@ -53,6 +56,7 @@ timeout = "%(timeout)s"
 request = { method = "POST", path = "/jobs", json = { marker = "{payload.marker}" } }
 idempotency = "%(idempotency)s"
 server_id = "body.job_id"
+upload = %(upload)s
 [services.%(name)s.status]
 request = { path = "/jobs/{server_id}" }
 state = "body.status"
@@ -63,6 +67,7 @@ completed = ["done"]
 failed = ["error"]
 [services.%(name)s.result]
 request = { path = "/jobs/{server_id}/result" }
+keep = "%(keep)s"
 """
 
 
@@ -147,7 +152,8 @@ class Yard:
         of `QUICK`."""
         values = {**QUICK, **settings, "port": self.service.port}
         services = [SERVICE % {**values, "name": name} for name in names or ("mill",)]
-        (self.folder / "tracker.toml").write_text('database = "tracker.db"\n' + "".join(services))
+        text = 'database = "tracker.db"\n' + values["storage"] + "".join(services)
+        (self.folder / "tracker.toml").write_text(text)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """The command `tracker`, running; see `said` for its output."""
@@ -206,6 +212,11 @@ class Yard:
             return connection.execute(sql, parameters).fetchall()
         finally:
             connection.close()
+
+    def write(self, sql: str) -> None:
+        """Change the ledger by hand."""
+        with closing(sqlite3.connect(self.ledger, timeout=PATIENCE)) as connection, connection:
+            connection.execute(sql)
 
     def submit(self, count: int, service: str = "mill") -> None:
         """Record `count` jobs, marked m0, m1 …, without attempting them."""

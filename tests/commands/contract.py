@@ -13,16 +13,32 @@ estimated_completion_seconds next_poll_at last_poll_at retry_count poll_count la
 last_duration_seconds last_error cancel_requested_at traceparent claimed_by lease_until version
 """
 SUMMARY = """
-polled submitted retrieved notified completed failed cancelled errors void duration_seconds stopped
-paused stepped_back_for
+polled submitted retrieved notified uploaded cleaned_up completed failed cancelled errors void
+objects_removed objects_already_gone objects_failed object_bytes_freed
+files_removed files_already_gone files_failed file_bytes_freed
+duration_seconds stopped paused stepped_back_for
 """
 EVENT = "seq at local_id user_id origin type data"
 OPERATION = """
-id local_id kind service state priority attempts next_attempt_at last_attempt_at last_http_status
-last_error idempotency_key claimed_by lease_until sent_at created_at
+id local_id kind service account state priority attempts next_attempt_at last_attempt_at
+last_http_status last_error idempotency_key claimed_by lease_until sent_at created_at object_id
 """
-CONTENT = "id role media_type size sha256 partial path created_at"
-OBJECT = "id role scheme bucket key name size media_type sha256 owned state"
+OWED = """
+id local_id kind service state priority attempts next_attempt_at last_attempt_at last_http_status
+last_error claimed_by created_at object
+"""
+CONTENT = "id role media_type size sha256 partial path object_id created_at"
+OBJECT = """
+id role scheme bucket key version_id upload_id size etag sha256 name media_type owned state
+created_at updated_at
+"""
+RECEIPT = """
+rows_deleted objects files services_asked archived dry_run stopped bytes_freed
+"""
+REMOVALS = "requested removed already_gone failed owed bytes_freed"
+PREVIEW = "jobs places"
+PREVIEW_JOB = "local_id service status completed_at"
+PREVIEW_PLACE = "place version_id size"
 
 
 def has_keys(document: Mapping[str, Any], *texts: str) -> bool:

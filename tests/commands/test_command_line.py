@@ -9,7 +9,8 @@ import pytest
 
 COMMANDS = [
     *("init", "submit", "add", "poll", "run", "list", "show", "explain", "wait", "events"),
-    *("complete", "fail", "reopen", "pause", "resume", "cleanup", "services", "db"),
+    *("complete", "fail", "reopen", "pause", "resume", "cleanup", "objects", "outbox"),
+    *("services", "db"),
 ]
 
 

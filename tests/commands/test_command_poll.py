@@ -133,7 +133,7 @@ def test_one_job_now_without_its_service(project):
 
 def test_stepping_back(project, service):
     """Beside a living `run` a `poll` does nothing and says for whom; with --overlap it polls."""
-    project.configure({"concurrency": 1})
+    project.configure({"concurrency": 1, "timeout": "60s"})
     service.scripts["srv-1"] = [Hang()]
     project.add("srv-1")
     held = project.add("srv-2")

@@ -11,7 +11,7 @@ import pytest
 from servicing import DOCS, a_job, docs, load, reply
 
 from tracker import config
-from tracker.errors import ConfigError, NotFound
+from tracker.errors import ConfigError, NotFound, UsageError
 from tracker.model import State
 from tracker.schedule import PollPolicy, RetryPolicy
 from tracker.services import load_services, load_sinks
@@ -89,11 +89,23 @@ def test_every_setting_arrives():
         [retry]
         base = "2h"
         attempts = 2
+        [result]
+        keep = "file"
         [result.retry]
         base = "1s"
         attempts = 9
+        [cleanup]
+        older_than = "30d"
+        failed = "1d"
+        cancelled = 0
+        request = { path = "/jobs/cleanup", json = { ids = "{server_ids}" } }
+        most = 7
+        instead = true
         """
     )
+    cleanup = service.cleanup
+    assert cleanup.older_than == 2592000.0 and cleanup.ages == {"failed": 86400.0, "cancelled": 0.0}
+    assert (cleanup.most, cleanup.instead, service.result.keep) == (7, True, "file")
     assert (service.account, service.rate, service.concurrency) == ("eu", 0.1, 3)
     assert (service.timeout, service.max_bytes, service.retry_after_cap) == (90.0, 1000, 600.0)
     assert service.transport == "curl"
@@ -101,6 +113,44 @@ def test_every_setting_arrives():
     assert service.retry == RetryPolicy(7200.0, 7200.0, 2)
     assert service.result_retry == RetryPolicy(1.0, 7200.0, 9)
     assert docs('rate = "unlimited"').rate is None
+
+
+@pytest.mark.parametrize(
+    ("create", "uploads"),
+    [
+        ('request = { path = "/jobs" }', False),
+        ('request = { path = "/jobs", file = true }', False),
+        ('request = { path = "/jobs" }\nupload = true', True),
+        ('request = { path = "/jobs", json = { name = "{input.name}" } }', False),
+        *[
+            (f'request = {{ path = "/jobs", json = {{ x = "{{input.{name}{mark}}}" }} }}', True)
+            for name in ("url", "uri", "bucket", "key", "version_id")
+            for mark in ("", "?")
+        ],
+        ('request = { path = "/jobs", query = { from = "{input.url}" } }', True),
+        ('request = { path = "/jobs", headers = { X-From = "{input.uri}" } }', True),
+    ],
+)
+def test_whether_an_input_is_uploaded(create, uploads):
+    """An input goes into S3 first where the create call names its place there, in whatever part,
+    and where `upload` says so."""
+    service = load(f'base_url = "http://x"\n[create]\nserver_id = "body.id"\n{create}')
+    assert service.uploads is uploads
+
+
+def test_a_cleanup_call():
+    """The call that asks a service to clean up names the ids that it gave; without `server_ids` it
+    is about one job at a time, and without a request nobody is asked."""
+    request = '{ path = "/clean/{vars.p}", json = { ids = "{server_ids}" } }'
+    service = docs(f"[cleanup]\nrequest = {request}")
+    call = service.build_cleanup(a_job(server_ids=["a", "b/c"], vars={"p": "x y"}))
+    assert (call.method, call.url) == ("POST", "https://api.example.com/v1/clean/x%20y")
+    assert call.body == b'{"ids":["a","b/c"]}' and service.cleanup.most == 100
+    one = docs('[cleanup]\nrequest = { method = "DELETE", path = "/jobs/{server_id}/files" }')
+    assert one.cleanup.most == 1 and one.build_cleanup(a_job()).url.endswith("/jobs/j1/files")
+    assert docs().cleanup.request is None
+    with pytest.raises(UsageError, match=r"docs has no cleanup\.request"):
+        docs().build_cleanup(a_job())
 
 
 @pytest.mark.parametrize(
@@ -143,6 +193,27 @@ def test_every_setting_arrives():
         ('[states]\nfinished = ["x"]', "states.finished: unknown key"),
         ('[result]\nvalue = "body.x"', "expected a request or a value"),
         ("[result]\nmax_bytes = 0", "result.max_bytes: expected a size"),
+        ('[result]\nkeep = "row or file"', "result.keep: expected one of"),
+        ('[result]\nkeep = "object"', "result.keep: there is no bucket to put results into"),
+        (
+            '[create]\nupload = false\nrequest = { path = "/", json = { x = "{input.url}" } }',
+            r"create\.upload: the request uses input\.url, which only an upload gives",
+        ),
+        ('[create]\nupload = "yes"', "create.upload: expected true or false"),
+        ('[cleanup]\nolder_than = "soon"', "cleanup.older_than: expected a duration"),
+        ("[cleanup]\nfailed = -1", "cleanup.failed: expected a duration"),
+        ("[cleanup]\nkeep = 3", "cleanup.keep: unknown key"),
+        ("[cleanup]\ninstead = true", "cleanup.instead: goes with a request"),
+        ('[cleanup]\nrequest = "/x"', "cleanup.request: expected a table"),
+        ("[cleanup.request]\nmethod = 'POST'", "cleanup.request: .*"),
+        ('[cleanup]\nmost = 0\nrequest = { path = "/{server_ids}" }', "cleanup.most: expected a"),
+        (
+            '[cleanup]\nmost = 5\nrequest = { path = "/{server_id}" }',
+            r"cleanup\.most: goes with a request that uses \{server_ids\}",
+        ),
+        ('[cleanup]\nrequest = { path = "/{job.status}" }', "job is not known in this call"),
+        ('[cleanup]\nrequest = { path = "/{input.name}" }', "input is not known in this call"),
+        ('[status]\nrequest = { path = "/{server_ids}" }', "server_ids is not known in this call"),
     ],
 )
 def test_slips_are_named(extra, message):

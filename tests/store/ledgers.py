@@ -10,19 +10,29 @@ from tracker import clock, lifecycle
 from tracker.ids import new_id
 from tracker.lifecycle import Rules
 from tracker.model import (
+    FILES,
+    REMOVALS,
+    UPLOADS,
+    Content,
     Failure,
     Fault,
     Job,
     Kind,
     NewOperation,
+    ObjectChange,
+    ObjectState,
     Operation,
     ProcessingJob,
     Reading,
+    Role,
+    Scheme,
     State,
     Status,
+    StoredObject,
 )
 from tracker.store import Store, server_key
 from tracker.store.claims import PollerRow
+from tracker.store.cleaning import Cleaned, Farewell
 
 NOON = "2026-01-31T12:00:00Z"
 LEASE = 60.0
@@ -45,23 +55,57 @@ def sql(store: Store, text: str, parameters: Sequence[Any] = ()) -> list[tuple[A
         return store.database.write(text, parameters)
 
 
+TABLES = ("processing_jobs", "operations", "objects", "job_objects", "contents", "job_events")
+
+
+def everything(store: Store) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows that are about jobs, by table, to see whether anything changed."""
+    return {table: store.database.read(f"SELECT * FROM {table}") for table in TABLES}
+
+
 def cell(store: Store, column: str, local_id: str, table: str = "processing_jobs") -> Any:
     """One column of a job's row."""
     rows = store.database.read(f"SELECT {column} FROM {table} WHERE local_id = ?", [local_id])
     return rows[0][0] if rows else None
 
 
+def count(store: Store, table: str) -> int:
+    """How many rows a table has."""
+    return int(store.database.read(f"SELECT count(*) FROM {table}")[0][0])
+
+
+def spooled(name: str, size: int = 5, **values: Any) -> StoredObject:
+    """An input in the spool."""
+    return StoredObject(
+        Scheme.FILE, f"/spool/{name}", role=Role.INPUT, size=size, name=name, **values
+    )
+
+
+def in_s3(key: str, role: str = Role.INPUT, **values: Any) -> StoredObject:
+    """An S3 object."""
+    return StoredObject(Scheme.S3, key, "bucket", role=role, **values)
+
+
 def submitted(store: Store, service: str = "docs", **values: Any) -> str:
-    """The local id of a new job that owes its create."""
-    spooled = values.pop("spooled", None)
+    """The local id of a new job that owes its create; with a `target`, its upload before it."""
+    file, target = values.pop("file", None), values.pop("target", None)
     job = ProcessingJob(values.pop("local_id", None) or new_id(), service, "pending", **values)
-    create = NewOperation(Kind.CREATE, service, idempotency_key=f"key-{job.local_id}")
-    store.submit(job, create, spooled=spooled)
+    owed = NewOperation(Kind.CREATE, service, idempotency_key=f"key-{job.local_id}")
+    if target is not None:
+        owed = lifecycle.owed_upload(owed, target, file.key)
+    store.submit(job, owed, spooled=file)
     return job.local_id
 
 
-def running(store: Store, service: str = "docs", *, due: float = 0.0, **values: Any) -> str:
-    """The local id of a job that runs at its service and is due in `due` seconds."""
+def running(
+    store: Store,
+    service: str = "docs",
+    *objects: StoredObject,
+    due: float = 0.0,
+    **values: Any,
+) -> str:
+    """The local id of a job that runs at its service, uses `objects`, and is due in `due`
+    seconds."""
     server_id = values.pop("server_id", None) or f"r-{next(_numbers)}"
     job = ProcessingJob(
         values.pop("local_id", None) or new_id(),
@@ -70,16 +114,97 @@ def running(store: Store, service: str = "docs", *, due: float = 0.0, **values: 
         server_id=server_id,
         **values,
     )
-    store.adopt(job, server_key(service, server_id), due)
+    store.adopt(job, server_key(service, server_id), due, objects)
     return job.local_id
 
 
-def finished(store: Store, status: Status = Status.COMPLETED, **values: Any) -> str:
+def end(store: Store, *local_ids: str, status: Status = Status.FAILED) -> None:
+    """Somebody ends these jobs by hand; nobody is told."""
+    for local_id in local_ids:
+        change = lifecycle.by_hand(store.job_in_hand(local_id), status, Rules())
+        assert store.act(local_id, change)
+
+
+def finished(
+    store: Store, status: Status = Status.COMPLETED, *objects: StoredObject, **values: Any
+) -> str:
     """The local id of a job that somebody ended by hand, and that owes nothing."""
-    local_id = running(store, **values)
-    change = lifecycle.by_hand(store.job_in_hand(local_id), status, Rules())
-    assert store.act(local_id, change)
+    local_id = running(store, values.pop("service", "docs"), *objects, **values)
+    end(store, local_id, status=status)
     return local_id
+
+
+def clean_up(
+    store: Store,
+    *local_ids: str,
+    age: float = -1.0,
+    limit: int = 500,
+    farewells: dict[str, Farewell] | None = None,
+) -> Cleaned:
+    """One batch of a cleanup: the first `limit` jobs that ended so many seconds ago, or those of
+    them that are named."""
+    page = store.finished_page(None, clock.now() - age, limit=limit)
+    return store.clean_up(
+        [one for one in page if not local_ids or one.local_id in local_ids], farewells
+    )
+
+
+def owed_removals(store: Store) -> list[str]:
+    """The places of all that is owed as a removal, in order."""
+    owed = store.outbox(limit=10**6)
+    return [one["object"] for one in owed if one["kind"] == Kind.REMOVE_OBJECT]
+
+
+def remove(store: Store, *lanes: str, found: bool = True) -> int:
+    """Carry out the removals that are due on these lanes, or on both; how many there were."""
+    removed = 0
+    for lane in lanes or (REMOVALS, FILES):
+        due = claim_operations(store, service=lane)
+        store.settle([lifecycle.after_removal(one, ObjectChange(None, found=found)) for one in due])
+        removed += len(due)
+    return removed
+
+
+def planned(key: str = "in/x.pdf", role: str = Role.INPUT) -> StoredObject:
+    """An S3 object that is to be put there."""
+    return in_s3(key, role, size=3, sha256="ab", name="x.pdf", state=ObjectState.PLANNED)
+
+
+def uploading(store: Store, **values: Any) -> str:
+    """The local id of a new job that owes the upload of its input."""
+    file = spooled("x", media_type="a/b")
+    return submitted(store, file=file, target=planned(), **values)
+
+
+def storing(store: Store) -> str:
+    """The local id of a job whose result came home and goes on into S3."""
+    local_id = running(store)
+    store.settle([polled(claim(store)[0], Reading(State.COMPLETED), FETCHING)])
+    (fetch,) = claim_operations(store)
+    content = Content(id="c-1", path="/results/r", size=3, sha256="ab", media_type="a/b")
+    store.settle([lifecycle.owed_store(fetch, content, planned("out/r.bin", Role.RESULT))])
+    return local_id
+
+
+def the_object(store: Store, local_id: str) -> dict[str, Any]:
+    """The one S3 object that a job uses."""
+    (found,) = [one for one in store.objects_of(local_id) if one["scheme"] == Scheme.S3]
+    return found
+
+
+def end_upload(store: Store, operation: Operation, **values: Any) -> ObjectChange:
+    """Settle the last step of an input's upload."""
+    change = ObjectChange(
+        ObjectState.PRESENT, **{"version_id": "v1", "etag": "e1", "upload_id": "", **values}
+    )
+    store.settle([lifecycle.after_upload(operation, change, RULES.retry)])
+    return change
+
+
+def claim_upload(store: Store, poller: str = "p1") -> Operation:
+    """The one upload that is due."""
+    (operation,) = claim_operations(store, service=UPLOADS, poller=poller)
+    return operation
 
 
 def claim(

@@ -82,7 +82,7 @@ def old_rows(path: Path) -> list[tuple]:
 def layout(connection: sqlite3.Connection) -> dict[str, str]:
     """What is defined in a database, by name, without comments and spacing."""
     return {
-        name: re.sub(r"\s+", " ", re.sub(r"--[^\n]*", "", text)).strip()
+        name: re.sub(r"\s+", "", re.sub(r"--[^\n]*", "", text))
         for name, text in connection.execute("SELECT name, sql FROM sqlite_master")
         if text and not name.startswith("sqlite_") and "_sqlite_migrations" not in name
     }

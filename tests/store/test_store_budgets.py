@@ -144,3 +144,42 @@ def test_pauses_do_not_touch_tokens(store, time):
     store.pause_service("docs", "", "x", PAUSES)
     store.note_success("docs", "")
     assert store.take_tokens("docs", "", 1, 10.0)[0] == []
+
+
+def test_a_pause_remembers_its_fault(connect, time):
+    """B3: what a service is paused for is on record for all pollers, the latest fault in one pause,
+    while failures are counted, and until a call comes through."""
+    store, other = connect(), connect()
+    assert store.pause_service("docs", "", "401", PAUSES, fault="unauthorised").fault == (
+        "unauthorised"
+    )
+    assert other.budgets()["docs", ""].fault == "unauthorised"
+    other.note_failing_jobs("docs", "")
+    assert store.budget("docs", "").fault == "unauthorised"
+    assert other.pause_service("docs", "", "x", PAUSES, fault="throttled").fault == "throttled"
+    time.tick(5)
+    assert store.budget("docs", "").fault == "throttled"  # a single probe goes out first
+    store.note_success("docs", "")
+    assert other.budget("docs", "").fault is None
+
+
+@pytest.mark.parametrize("ends_pause", [False, True])
+def test_a_call_in_spite_of_a_pause(connect, time, ends_pause):
+    """B3: a call that was sent in spite of a pause and came through ends it for all pollers; any
+    other success does not."""
+    store, other = connect(), connect()
+    store.pause_service("docs", "", "no route", PAUSES, 60.0, fault="unreachable")
+    store.note_failing_jobs("docs", "", 2)
+    store.note_success("docs", "", ends_pause=ends_pause)
+    assert other.budget("docs", "").paused_for == (0 if ends_pause else pytest.approx(60))
+    assert (other.budget("docs", "") == Budget()) is ends_pause
+    if ends_pause:
+        assert store.pause_service("docs", "", "no route", PAUSES).pause_count == 1
+
+
+def test_ending_no_pause_writes_nothing(connect):
+    """A healthy service costs no write for being healthy, whoever was sent in spite of what."""
+    store, other = connect(), connect()
+    before = other.change_count()
+    store.note_success("docs", "", ends_pause=True)
+    assert other.change_count() == before and store.budgets() == {}

@@ -6,12 +6,40 @@ import math
 import threading
 
 import pytest
-from ledgers import DONE, at, claim, finished, polled, running, sql, submitted
+from ledgers import (
+    DONE,
+    FETCHING,
+    at,
+    claim,
+    claim_operations,
+    clean_up,
+    finished,
+    in_s3,
+    polled,
+    running,
+    spooled,
+    sql,
+    submitted,
+    uploading,
+)
 
 from tracker import clock, lifecycle
 from tracker.errors import NotFound, UsageError
 from tracker.lifecycle import Rules
-from tracker.model import ACTIVE, FINISHED, ProcessingJob, Status
+from tracker.model import (
+    ACTIVE,
+    FILES,
+    FINISHED,
+    REMOVALS,
+    UPLOADS,
+    Content,
+    Failure,
+    Fault,
+    ProcessingJob,
+    Reading,
+    State,
+    Status,
+)
 
 A = "01900000-0000-7000-8000-00000000aaaa"
 B = "01900000-0000-7000-8000-00001234aaaa"
@@ -297,3 +325,65 @@ def test_runs_are_kept_a_month(store, time):
     time.tick(1)
     store.record_run("p1", "poll", clock.now(), 1, **counts)
     assert len(store.database.read(read)) == 2
+
+
+# The outbox.
+
+
+def test_the_outbox(store, time):
+    """O3, O6: what is owed is told oldest first, with the place of what it is about, of all jobs or
+    of one, in any state or in one; pages join up."""
+    upload = uploading(store)
+    create = submitted(store)
+    gone = finished(store, Status.FAILED, in_s3("ä b+c/"), spooled("a"))
+    time.tick(1)
+    clean_up(store)
+    sql(store, "UPDATE operations SET state = 'dead' WHERE kind = 'create'")
+    found = [(one["local_id"], one["kind"], one["object"]) for one in store.outbox()]
+    assert found == [
+        (upload, "upload_input", "s3://bucket/in/x.pdf"),
+        (create, "create", None),
+        (gone, "remove_object", "s3://bucket/ä b+c/"),
+        (gone, "remove_object", "/spool/a"),
+    ]
+    assert [one["kind"] for one in store.outbox(state="dead")] == ["create"]
+    assert len(store.outbox(local_id=gone)) == store.count_outbox(local_id=gone) == 2
+    assert store.outbox(local_id=gone, state="dead") == store.outbox(state="in_doubt") == []
+    first = store.outbox(limit=3)
+    assert store.outbox(after=first[-1]["id"]) == store.outbox()[3:]
+    assert store.outbox(local_id=gone, after=first[-1]["id"]) == store.outbox()[3:]
+    assert store.count_outbox() == 4 and store.count_outbox(state="pending") == 3
+    assert store.count_outbox(local_id=create, state="pending") == 0
+    assert store.count_outbox(local_id="unknown") == 0
+    assert [store.removals_owed(lane) for lane in (REMOVALS, FILES, UPLOADS)] == [1, 1, 1]
+
+
+def test_the_outbox_shows_what_went_wrong(store, time):
+    """B13: a removal that S3 refuses is shown with S3's own words, how often it was tried and when
+    it will be again."""
+    finished(store, Status.FAILED, in_s3("k"))
+    time.tick(1)
+    clean_up(store)
+    (removal,) = claim_operations(store, service=REMOVALS)
+    denied = Failure(Fault.REFUSED, "AccessDenied: Access Denied", http_status=403)
+    store.settle([lifecycle.after_removal(removal, denied, rnd=lambda: 0.0)])
+    (owed,) = store.outbox()
+    assert owed["last_error"] == "AccessDenied: Access Denied" and owed["last_http_status"] == 403
+    assert (owed["attempts"], owed["state"], owed["claimed_by"]) == (1, "pending", None)
+    assert (owed["last_attempt_at"], owed["next_attempt_at"]) == (at(0), at(60))
+
+
+def test_files_on_record(store, time):
+    """J11: a file is on record as a job's input, as its kept result, or as any job's object by its
+    place; an S3 object of that name is not."""
+    first = submitted(store, file=spooled("a"))
+    second = running(store)
+    store.settle([polled(claim(store)[0], Reading(State.COMPLETED), FETCHING)])
+    (fetch,) = [one for one in claim_operations(store) if one.kind == "fetch_result"]
+    content = Content(id="c", path="/results/r", size=3)
+    store.settle([lifecycle.after_fetch(fetch, content, Rules())])
+    running(store, "docs", spooled("shared"), in_s3("/spool/s3"))
+    assert store.paths_of([first, second]) == {"/spool/a", "/results/r"}
+    asked = ["/spool/shared", "/spool/s3", "/spool/nowhere", "/spool/a"]
+    assert store.paths_of([second], asked) == {"/results/r", "/spool/shared", "/spool/a"}
+    assert store.paths_of([], []) == set()

@@ -19,6 +19,8 @@ from ledgers import (
     cell,
     claim,
     claim_operations,
+    clean_up,
+    end,
     finished,
     polled,
     running,
@@ -27,10 +29,10 @@ from ledgers import (
     types,
 )
 
-from tracker import clock, lifecycle
+from tracker import lifecycle
 from tracker.errors import TrackerError
 from tracker.lifecycle import Rules
-from tracker.model import FINISHED, Content, Failure, Fault, Reading, Reason, State, Status
+from tracker.model import Content, Failure, Fault, Reading, Reason, State, Status
 from tracker.outcomes import Running
 from tracker.schedule import PollPolicy
 
@@ -97,7 +99,7 @@ def test_a_completion_and_its_effects(store, time):
     (content,) = store.contents_of(local_id)
     assert job.status == "completed" and job.completed_at == at(0) and job.progress == 1.0
     assert job.result_content_id == content["id"] and content["size"] == 12
-    assert store.content(local_id) == (b'{"pages": 3}', None)
+    assert store.content(local_id) == (b'{"pages": 3}', None, None)
     assert owed(store, local_id) == ["notify"] and job.next_poll_at is None
     assert types(store, local_id) == ["job:created", "job:status-changed", "job:finalized"]
     assert {event.user_id for event in store.events(local_id=local_id)} == {"ann"}
@@ -213,9 +215,9 @@ def test_a_row_id_never_comes_back(store, time):
     """The fence holds after a cleanup too: a stale claim never hits a job that came later."""
     old = running(store)
     (stale,) = claim(store)
-    store.act(old, lifecycle.by_hand(store.job_in_hand(old), Status.FAILED, Rules()))
+    end(store, old)
     time.tick(1)
-    assert store.clean_up(clock.now(), FINISHED) == 1
+    assert clean_up(store).rows == 1
     new = running(store)
     claim(store, poller="p2")
     store.settle([polled(stale, DONE)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-from ledgers import at, cell, claim_operations, running, sql, submitted, types
+from ledgers import at, cell, claim_operations, running, spooled, sql, submitted, types
 
 from tracker import lifecycle
 from tracker.errors import Impossible, NotFound, TrackerError
@@ -29,23 +29,23 @@ EPOCH = "1970-01-01T00:00:00.000Z"
 
 def test_a_submission_and_what_it_owes(store, time):
     """P2: one transaction writes the job, its create, its input and its first event."""
-    spooled = {"path": "/spool/x", "size": 3, "sha256": "ab", "name": "x.pdf", "media_type": "a/b"}
-    local_id = submitted(
-        store, payload={"language": "ä"}, user_id="ann", project="P", spooled=spooled
-    )
+    file = spooled("x.pdf", size=3, sha256="ab", media_type="a/b")
+    local_id = submitted(store, payload={"language": "ä"}, user_id="ann", project="P", file=file)
     job = store.get(local_id)
     assert (job.status, job.sync_status, job.server_id) == ("pending", "pending", None)
     assert job.payload == {"language": "ä"} and job.initiated_at == job.created_at == at(0)
     (owed,) = store.operations_of(local_id)
     assert (owed["kind"], owed["state"], owed["attempts"]) == ("create", "pending", 0)
     assert owed["next_attempt_at"] == at(0)
-    assert [one["key"] for one in store.objects_of(local_id)] == ["/spool/x"]
+    (stored,) = store.objects_of(local_id)
+    assert (stored["scheme"], stored["key"], stored["role"]) == ("file", "/spool/x.pdf", "input")
+    assert (stored["owned"], stored["state"]) == (True, "present") and owed["object_id"] is None
     (created,) = store.events(local_id=local_id)
     assert created.type == "job:created" and created.user_id == "ann"
     assert created.data["job"]["payload"] == {"language": "ä"}
     (claimed,) = claim_operations(store)
     assert claimed.job.input == {
-        "path": "/spool/x", "name": "x.pdf", "size": 3, "media_type": "a/b", "sha256": "ab"
+        "path": "/spool/x.pdf", "name": "x.pdf", "size": 3, "media_type": "a/b", "sha256": "ab"
     }  # fmt: skip
 
 
@@ -211,7 +211,12 @@ def test_a_status_is_one_of_six(store):
         ("r", [("update", "pending", 1), ("delete", "pending", 0)], "pending_deletion"),
         ("r", [("update", "dead", 5), ("delete", "pending", 0)], "failed"),
         ("r", [("update", "pending", 0), ("update", "pending", 1)], "error"),
+        (None, [("upload_input", "pending", 0)], "pending"),
+        (None, [("upload_input", "pending", 1)], "error"),
+        (None, [("upload_input", "dead", 5)], "failed"),
         ("r", [("fetch_result", "pending", 2)], "synced"),
+        ("r", [("store_result", "pending", 2)], "synced"),
+        ("r", [("store_result", "dead", 3), ("remove_object", "pending", 9)], "synced"),
         ("r", [("notify", "dead", 3)], "synced"),
         (None, [("notify", "dead", 3)], "pending"),
         ("r", [("notify", "dead", 3), ("update", "pending", 0)], "pending"),
@@ -230,7 +235,8 @@ def test_sync_status(store, server_id, operations, expected):
             [local_id, kind, state, attempts],
         )
     assert store.get(local_id).sync_status == expected
-    mine = [one for one in operations if one[0] in ("create", "update", "cancel", "delete")]
+    syncing = ("upload_input", "create", "update", "cancel", "delete")
+    mine = [one for one in operations if one[0] in syncing]
     ((count, last),) = store.database.read(
         "SELECT sync_retry_count, sync_last_attempt_at FROM jobs WHERE local_id = ?", [local_id]
     )

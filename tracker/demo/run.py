@@ -132,6 +132,6 @@ def _problems(report: Report, created: int) -> list[str]:
     if created != len(report.endings):
         found.append(f"{created} jobs at the service, expected {len(report.endings)}")
     gone = sum(one.job.status in CLEANED for one in report.endings)
-    if report.receipt.rows_deleted != gone or report.receipt.failed:
+    if report.receipt.rows_deleted != gone or report.receipt.files.failed:
         found.append(f"the cleanup deleted {report.receipt.rows_deleted} jobs, expected {gone}")
     return found

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
+from dataclasses import replace
 
-from tracker.executors.base import Lane
+from tracker.executors.base import Executor, Lane
+from tracker.executors.clean_up import CleanUp
 from tracker.executors.create import Create
 from tracker.executors.notify import Notify
 from tracker.executors.poll import Poll
+from tracker.executors.remove import RemoveFiles, RemoveObjects
 from tracker.executors.result import FetchResult
+from tracker.executors.upload import OnBytes, StoreResult, UploadInput
 from tracker.lifecycle import Rules
-from tracker.model import Kind
+from tracker.model import FILES, REMOVALS, UPLOADS, Kind, Operation
 from tracker.schedule import RetryPolicy
 from tracker.services import Service, Sink
+from tracker.spool import Folder
+from tracker.storage import Storage
+from tracker.storage.signing import Signer
 
 NOTIFY_RETRY = RetryPolicy(attempts=3)
 
@@ -33,18 +39,69 @@ def rules_of(service: Service, sinks: Iterable[Sink]) -> Rules:
 def lanes_of(
     services: Iterable[Service],
     sinks: Iterable[Sink],
-    results: Path,
+    storage: Storage,
+    folder: Folder,
+    *,
     bound: float | None = None,
+    on_bytes: OnBytes | None = None,
 ) -> list[Lane]:
-    """A lane for each service and each sink. `results` is the folder that results are kept in;
-    `bound`, in seconds, shortens create calls."""
-    sinks = list(sinks)
+    """A lane for each service, for each sink, and for what is to be moved and removed. `folder` is
+    the tracker's own; `bound`, in seconds, shortens create calls; `on_bytes` is told of each piece
+    of an input that was uploaded."""
+    services, sinks = list(services), list(sinks)
+    rules = {service.name: rules_of(service, sinks) for service in services}
+    signer = Signer(storage)
+    uploads: dict[str, Executor[Operation]] = {
+        Kind.UPLOAD_INPUT: UploadInput(storage, RetryPolicy(), on_bytes),
+        # A service that the configuration no longer has tells its sinks all the same.
+        Kind.STORE_RESULT: StoreResult(
+            storage, lambda name: rules.get(name, Rules(sinks=tuple(one.name for one in sinks)))
+        ),
+    }
     return [
-        _service_lane(service, rules_of(service, sinks), results, bound) for service in services
-    ] + [_sink_lane(sink) for sink in sinks]
+        *(_service_lane(one, rules[one.name], storage, folder, signer, bound) for one in services),
+        *map(_sink_lane, sinks),
+        _own_lane(UPLOADS, storage, uploads, storage.config.concurrency),
+        *removal_lanes(storage, folder),
+    ]
 
 
-def _service_lane(service: Service, rules: Rules, results: Path, bound: float | None) -> Lane:
+def removal_lanes(storage: Storage, folder: Folder) -> list[Lane]:
+    """The lanes for what is to be removed."""
+    return [
+        _own_lane(REMOVALS, storage, {Kind.REMOVE_OBJECT: RemoveObjects(storage)}, 2),
+        _own_lane(FILES, storage, {Kind.REMOVE_OBJECT: RemoveFiles(folder)}, 1),
+    ]
+
+
+def clean_up_lane(service: Service) -> Lane:
+    """A lane for nothing but what a service is asked to clean up."""
+    return replace(_bare_lane(service), operations={Kind.CLEAN_UP: CleanUp(service)}, polls=None)
+
+
+def _service_lane(
+    service: Service,
+    rules: Rules,
+    storage: Storage,
+    folder: Folder,
+    signer: Signer,
+    bound: float | None,
+) -> Lane:
+    operations: dict[str, Executor[Operation]] = {
+        Kind.CREATE: Create(service, rules, signer, bound),
+        Kind.FETCH_RESULT: FetchResult(service, rules, folder.results, storage),
+    }
+    if service.cleanup.request is not None:
+        operations[Kind.CLEAN_UP] = CleanUp(service)
+    return replace(
+        _bare_lane(service),
+        polls=Poll(service, rules) if service.status is not None else None,
+        operations=operations,
+        unrepeatable=frozenset() if rules.repeatable else frozenset({Kind.CREATE}),
+    )
+
+
+def _bare_lane(service: Service) -> Lane:
     return Lane(
         name=service.name,
         account=service.account,
@@ -52,12 +109,24 @@ def _service_lane(service: Service, rules: Rules, results: Path, bound: float | 
         concurrency=service.concurrency,
         timeout=service.longest_call,
         transport=service.transport,
-        polls=Poll(service, rules) if service.status is not None else None,
-        operations={
-            Kind.CREATE: Create(service, rules, bound),
-            Kind.FETCH_RESULT: FetchResult(service, rules, results),
-        },
-        unrepeatable=frozenset() if rules.repeatable else frozenset({Kind.CREATE}),
+        polls=None,
+        operations={},
+    )
+
+
+def _own_lane(
+    name: str, storage: Storage, operations: dict[str, Executor[Operation]], concurrency: int
+) -> Lane:
+    return Lane(
+        name=name,
+        account="",
+        distance=None,
+        concurrency=concurrency,
+        timeout=storage.config.timeout,
+        transport="s3",
+        polls=None,
+        operations=operations,
+        impatient=True,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -27,6 +27,9 @@ class Executor(Protocol[Item]):
     def most(self) -> int:
         """How many items one call may carry."""
 
+    def together(self, item: Item) -> Hashable:
+        """Items for which this is the same may share a call."""
+
     def prepare(self, items: Sequence[Item]) -> Call | list[Outcome]:
         """The call to make; or, where none is needed any more, the outcomes at once.
 
@@ -38,6 +41,16 @@ class Executor(Protocol[Item]):
         with `tracker.model.Fault.INVALID` that was not sent."""
 
 
+class OneByOne:
+    """A call for each item: how most executors work."""
+
+    most = 1
+
+    def together(self, item: Job | Operation) -> Hashable:
+        """No two items share a call; see `Executor`."""
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Lane:
     """One service and account as the loop sees it.
@@ -45,7 +58,8 @@ class Lane:
     ``distance`` is the least number of seconds between two calls (None: no limit);
     ``concurrency`` bounds calls in flight; ``timeout`` is the longest call's, in seconds.
     ``polls`` serves its jobs, ``operations`` each kind of operation. Kinds in ``unrepeatable``
-    are put on record as sent before they are.
+    are put on record as sent before they are. For an ``impatient`` lane each poller begins with
+    one call although its service could not be reached lately: that may be over.
     """
 
     name: str
@@ -57,3 +71,12 @@ class Lane:
     polls: Executor[Job] | None
     operations: Mapping[str, Executor[Operation]]
     unrepeatable: frozenset[str] = frozenset()
+    impatient: bool = False
+
+    @property
+    def bundles(self) -> list[tuple[int, list[str]]]:
+        """Its kinds of operation by how many one call may carry, small ones first."""
+        found: dict[int, list[str]] = {}
+        for kind, executor in self.operations.items():
+            found.setdefault(executor.most, []).append(kind)
+        return sorted(found.items())

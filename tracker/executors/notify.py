@@ -6,18 +6,16 @@ import json
 from collections.abc import Sequence
 
 from tracker import lifecycle
-from tracker.executors.base import Executed
+from tracker.executors.base import Executed, OneByOne
 from tracker.model import Failure, Operation
 from tracker.schedule import RetryPolicy
 from tracker.services import Sink
 from tracker.transports.base import Call, Reply
 
 
-class Notify:
+class Notify(OneByOne):
     """One notification to one sink. Its JSON is the operation's payload, with an ``id`` that stays
     the same however often it is sent."""
-
-    most = 1
 
     def __init__(self, sink: Sink, retry: RetryPolicy) -> None:
         self._sink = sink

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracker import lifecycle
-from tracker.executors.base import Executed
+from tracker.executors.base import Executed, OneByOne
 from tracker.lifecycle import Rules
 from tracker.model import Failure, Job
 from tracker.services import Service
 from tracker.transports.base import Call, Reply
 
 
-class Poll:
+class Poll(OneByOne):
     """One status call for one job."""
-
-    most = 1
 
     def __init__(self, service: Service, rules: Rules) -> None:
         self._service = service

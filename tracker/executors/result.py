@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tracker import lifecycle
-from tracker.executors.base import Executed
+from tracker.executors.base import Executed, OneByOne
 from tracker.ids import new_id
 from tracker.lifecycle import Rules
 from tracker.model import Content, Failure, Fault, Operation, Status
 from tracker.outcomes import Attempted, Outcome
 from tracker.services import Service
+from tracker.storage import Storage
 from tracker.transports.base import Call, Reply
 
 log = logging.getLogger("tracker.result")
@@ -22,15 +23,19 @@ ROW_BYTES = 64 * 1024
 as a file."""
 
 
-class FetchResult:
+ROW_UP_TO = {"auto": ROW_BYTES, "row": 16 * 2**20, "file": -1, "object": -1}
+"""Bytes up to which a result is kept in its row, by where the definition wants it."""
+
+
+class FetchResult(OneByOne):
     """One call for one result, streamed into the tracker's folder."""
 
-    most = 1
-
-    def __init__(self, service: Service, rules: Rules, folder: Path) -> None:
+    def __init__(self, service: Service, rules: Rules, folder: Path, storage: Storage) -> None:
         self._service = service
         self._rules = rules
         self._folder = folder
+        self._storage = storage
+        self._keep_as = service.result.keep if service.result is not None else "auto"
 
     def prepare(self, items: Sequence[Operation]) -> Call | list[Outcome]:
         """The call; nothing for a job that somebody ended meanwhile. Raises UsageError."""
@@ -53,11 +58,14 @@ class FetchResult:
         failure = result if isinstance(result, Failure) else None
         if failure is not None and reply.path is not None:
             reply.path.unlink(missing_ok=True)
+        if self._keep_as == "object" and isinstance(result, Content) and result.path is not None:
+            target = self._storage.plan_result(item.job.local_id, result)
+            return Executed([lifecycle.owed_store(item, result, target)])
         return Executed([lifecycle.after_fetch(item, result, self._rules)], failure)
 
     def _keep(self, item: Operation, content: Content, path: Path) -> Content | Failure:
         try:
-            if content.size <= ROW_BYTES:
+            if content.size <= ROW_UP_TO[self._keep_as]:
                 content.body, content.path = path.read_bytes(), None
                 path.unlink()
             else:

@@ -4,17 +4,31 @@ The store adds its own now to every delay, and applies an outcome only under its
 """
 
 from tracker.lifecycle.jobs import after_poll, by_hand, document_of, finish, reopened
+from tracker.lifecycle.objects import (
+    after_clean_up,
+    after_removal,
+    after_store,
+    after_upload,
+    owed_store,
+    owed_upload,
+)
 from tracker.lifecycle.operations import after_create, after_fetch, after_notify
 from tracker.lifecycle.rules import Rules
 
 __all__ = [
     "Rules",
+    "after_clean_up",
     "after_create",
     "after_fetch",
     "after_notify",
     "after_poll",
+    "after_removal",
+    "after_store",
+    "after_upload",
     "by_hand",
     "document_of",
     "finish",
+    "owed_store",
+    "owed_upload",
     "reopened",
 ]

@@ -29,6 +29,7 @@ PROGRESS_EVENT_SECONDS = 10.0
 
 PROCESSING_FAILED = "Processing failed"
 PROCESSING_TIMEOUT = "Processing timeout"
+RESULT_FAILED = "Failed to retrieve result"
 
 
 def document_of(job: Job) -> str:

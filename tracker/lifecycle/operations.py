@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from tracker import schedule
-from tracker.lifecycle.jobs import ENDINGS, ended, finish, read_into
+from tracker.lifecycle.jobs import ENDINGS, RESULT_FAILED, ended, finish, read_into
 from tracker.lifecycle.rules import Rules
 from tracker.model import (
     SERVICE_FAULTS,
@@ -24,8 +24,6 @@ from tracker.schedule import Random, RetryPolicy
 
 UNREPEATED_BUT_SAFE = frozenset({425, 503})
 """HTTP codes by which a service says that it did not begin to handle the request."""
-
-RESULT_FAILED = "Failed to retrieve result"
 
 
 def after_create(
@@ -63,7 +61,7 @@ def _create_failed(operation: Operation, failure: Failure, rules: Rules, rnd: Ra
     if failure.fault in SERVICE_FAULTS and (
         not failure.sent or failure.fault is not Fault.UNREACHABLE
     ):
-        return _unburnt(operation, failure)
+        return unburnt(operation, failure)
     if failure.fault in (Fault.REFUSED, Fault.REDIRECT, Fault.INVALID) and (
         failure.http_status or not failure.sent
     ):
@@ -86,10 +84,11 @@ def _create_failed(operation: Operation, failure: Failure, rules: Rules, rnd: Ra
                 )
             ],
         )
-    return _again(operation, failure, rules.retry, rnd)
+    return again(operation, failure, rules.retry, rnd)
 
 
-def _unburnt(operation: Operation, failure: Failure) -> Attempted:
+def unburnt(operation: Operation, failure: Failure) -> Attempted:
+    """The service's fault: the attempt does not count, and its pause decides when the next is."""
     return Attempted(
         operation,
         OperationState.PENDING,
@@ -114,7 +113,8 @@ def _given_up(operation: Operation, failure: Failure) -> Attempted:
     )
 
 
-def _again(operation: Operation, failure: Failure, policy: RetryPolicy, rnd: Random) -> Attempted:
+def again(operation: Operation, failure: Failure, policy: RetryPolicy, rnd: Random) -> Attempted:
+    """Tried again after a while, or the dead letter after the last attempt."""
     delay = schedule.after_attempt(
         policy, operation.attempts + 1, retry_after=failure.retry_after, rnd=rnd
     )
@@ -151,8 +151,8 @@ def after_fetch(
         done.content = result
         return Attempted(operation, None, transition=done)
     if result.fault in SERVICE_FAULTS:
-        return _unburnt(operation, result)
-    attempted = _again(operation, result, rules.result_retry, rnd)
+        return unburnt(operation, result)
+    attempted = again(operation, result, rules.result_retry, rnd)
     if attempted.state is OperationState.DEAD:
         gone = result.http_status in (404, 410)
         attempted.transition = finish(
@@ -181,5 +181,5 @@ def after_notify(
     if result is None:
         return Attempted(operation, None)
     if result.fault in SERVICE_FAULTS:
-        return _unburnt(operation, result)
-    return _again(operation, result, policy, rnd)
+        return unburnt(operation, result)
+    return again(operation, result, policy, rnd)

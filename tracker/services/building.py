@@ -53,6 +53,13 @@ def build_delete(service: Service, job: Job) -> Call:
     return service.delete.request.call(service, job)
 
 
+def build_cleanup(service: Service, job: Job) -> Call:
+    """The call that has the service clean up after the jobs ``job.server_ids``."""
+    if service.cleanup.request is None:
+        raise _undefined(service, "cleanup.request")
+    return service.cleanup.request.call(service, job)
+
+
 def server_key(
     service: Service,
     job: Job,

@@ -17,13 +17,18 @@ from tracker.transports.base import Call, Reply
 
 IDEMPOTENCY = ("none", "header", "field", "client_id", "lookup")
 
+KEEP = ("auto", "row", "file", "object")
+"""Where a fetched result is kept: a small one in the row and a larger one in a file, or always in
+one of the three."""
+
 
 @dataclass(frozen=True, slots=True)
 class CreateSpec:
     """How a job is created. ``idempotency`` is one of `IDEMPOTENCY`, without ``lookup``.
 
     ``reads_body``: some expression looks at the body; ``needs_body``: without it there is no
-    reading; ``reads_headers``: the id may come from a header, so a redirect is an answer too.
+    reading; ``reads_headers``: the id may come from a header, so a redirect is an answer too;
+    ``upload``: the input has to be in S3 first.
     """
 
     request: Request
@@ -36,6 +41,7 @@ class CreateSpec:
     needs_body: bool = True
     reads_body: bool = True
     reads_headers: bool = False
+    upload: bool = False
 
     @property
     def repeatable(self) -> bool:
@@ -74,13 +80,15 @@ class StatusSpec:
 
 @dataclass(frozen=True, slots=True)
 class ResultSpec:
-    """The result: fetched by ``request``, or taken by ``value`` from the status reply."""
+    """The result: fetched by ``request``, or taken by ``value`` from the status reply; where it is
+    kept is one of `KEEP`."""
 
     request: Request | None = None
     value: Expression | None = None
     content_id: Expression | None = None
     retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(attempts=3))
     max_bytes: int = 2**30
+    keep: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,22 @@ class DeleteSpec:
     """How a job is deleted at its service."""
 
     request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class CleanupSpec:
+    """When finished jobs go and what their service is asked to do then.
+
+    ``ages`` are seconds by status, ``older_than`` is for the others (None: the configuration's).
+    ``request`` asks for up to ``most`` jobs at once; with ``instead`` it also removes the jobs' S3
+    objects, which the tracker then leaves alone.
+    """
+
+    older_than: float | None = None
+    ages: Mapping[str, float] = field(default_factory=dict)
+    request: Request | None = None
+    most: int = 100
+    instead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +138,7 @@ class Service:
     fold_case: bool = False
     result: ResultSpec | None = None
     delete: DeleteSpec | None = None
+    cleanup: CleanupSpec = CleanupSpec()
     credential: HeaderCredential | None = None
 
     @property
@@ -127,6 +152,11 @@ class Service:
         return self.result is not None and self.result.request is not None
 
     @property
+    def uploads(self) -> bool:
+        """Whether a job's input has to be in S3 before its create call."""
+        return self.create is not None and self.create.upload
+
+    @property
     def result_retry(self) -> RetryPolicy:
         """How the fetching of a result is retried."""
         return self.result.retry if self.result is not None else RetryPolicy(attempts=3)
@@ -134,7 +164,7 @@ class Service:
     @property
     def longest_call(self) -> float:
         """The longest time, in seconds, that any of its calls may take."""
-        specs = (self.create, self.status, self.result, self.delete)
+        specs = (self.create, self.status, self.result, self.delete, self.cleanup)
         requests = [spec.request for spec in specs if spec is not None]
         return max((one.timeout for one in requests if one is not None), default=self.timeout)
 
@@ -153,6 +183,11 @@ class Service:
     def build_delete(self, job: Job) -> Call:
         """The call that deletes `job` at the service. Raises UsageError."""
         return building.build_delete(self, job)
+
+    def build_cleanup(self, job: Job) -> Call:
+        """The call that has the service clean up after the jobs ``job.server_ids``. Raises
+        UsageError."""
+        return building.build_cleanup(self, job)
 
     def read_create(
         self, job: Job, reply: Reply, idempotency_key: str | None = None

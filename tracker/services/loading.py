@@ -50,7 +50,9 @@ def load_services(config: Config) -> Services:
                 f"services: {shown(name)} is no name for a service",
                 "letters, digits, '-', '_' and '.', at most 64",
             )
-        services[name] = read_service(name, Table(Table("services", {}).key(name), data), file)
+        service = read_service(name, Table(Table("services", {}).key(name), data), file)
+        _check_bucket(service, config)
+        services[name] = service
     return services
 
 
@@ -89,12 +91,20 @@ def read_service(name: str, table: Table, file: str) -> Service:
         fold_case=fold_case,
         result=result,
         delete=specs.read_delete(found, shared) if (found := tables["delete"]) else None,
+        cleanup=specs.read_cleanup(table.table("cleanup"), shared),
         credential=credential,
     )
     table.finish()
     if status is not None:
         _check_words(table, status, states, fold_case)
     return service
+
+
+def _check_bucket(service: Service, config: Config) -> None:
+    stores = service.result is not None and service.result.keep == "object"
+    if stores and config.storage.bucket is None:
+        key = f"services.{service.name}.result.keep"
+        raise ConfigError(f"{key}: there is no bucket to put results into", "set storage.bucket")
 
 
 def known_keys() -> list[str]:
@@ -208,6 +218,7 @@ _EXAMPLES: tuple[dict[str, Any], ...] = (
         "states": {"completed": ["done"]},
         "result": {"request": _REQUEST},
         "delete": {"request": _REQUEST},
+        "cleanup": {"request": _REQUEST},
     },
     {
         "base_url": "https://example.com",

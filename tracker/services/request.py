@@ -48,7 +48,8 @@ class Fields:
 @dataclass(frozen=True, slots=True)
 class Request:
     """A compiled request table. ``timeout`` is seconds; ``auth`` None sends credentials only to
-    base_url's origin; ``placeholders`` are those of everything but the headers."""
+    base_url's origin; ``placeholders`` are those of everything but the headers, ``in_headers``
+    those of the headers."""
 
     key: str
     method: str
@@ -66,6 +67,7 @@ class Request:
     file: bool = False
     file_field: str | None = None
     placeholders: frozenset[Placeholder] = frozenset()
+    in_headers: frozenset[Placeholder] = frozenset()
 
     @property
     def identifying(self) -> dict[str, Placeholder]:
@@ -76,7 +78,7 @@ class Request:
     @property
     def uses(self) -> set[str]:
         """The names of its variables, such as ``server_id`` and ``payload.language``."""
-        return {placeholder.name for placeholder in self.placeholders}
+        return {placeholder.name for placeholder in self.placeholders | self.in_headers}
 
     def call(
         self, service: Service, job: Job, idempotency_key: str | None = None, max_bytes: int = 0
@@ -152,7 +154,8 @@ def read_request(
     if not re.fullmatch(r"[A-Z]{1,20}", method):
         table.fail("method", "expected an HTTP method such as GET or POST")
     url, at_home = _read_url(table, site, roots, names)
-    own = _read_headers(table, roots)
+    in_headers: set[Placeholder] = set()
+    own = _read_headers(table, roots, in_headers)
     made = {name for name, _ in own.made}
     file = _read_file(table)
     request = Request(
@@ -172,6 +175,7 @@ def read_request(
         file=file is not False,
         file_field=file if isinstance(file, str) else None,
         placeholders=frozenset(names),
+        in_headers=frozenset(in_headers),
     )
     table.finish()
     bodies = [name for name in ("json", "body", "form", "file") if getattr(request, name)]
@@ -197,7 +201,7 @@ def _read_url(
     return compile_full_url(parts, table.key(name), site), False
 
 
-def _read_headers(table: Table, roots: frozenset[str]) -> Fields:
+def _read_headers(table: Table, roots: frozenset[str], all_names: set[Placeholder]) -> Fields:
     key = table.key("headers")
     fixed: dict[str, str] = {}
     made = []
@@ -208,6 +212,7 @@ def _read_headers(table: Table, roots: frozenset[str]) -> Fields:
         if name.lower() in header_rules.SECRET or is_reference(text):
             raise ConfigError(f"{own}: secrets belong into the service's auth or headers")
         maker = compile_json(text, own, roots, names := set[Placeholder]())
+        all_names |= names
         if names:
             made.append((name, maker))
         else:

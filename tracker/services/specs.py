@@ -1,4 +1,4 @@
-"""The tables ``create``, ``status``, ``result`` and ``delete`` of a service."""
+"""The tables ``create``, ``status``, ``result``, ``delete`` and ``cleanup`` of a service."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tracker.config import read_ages
 from tracker.errors import ConfigError, UsageError
 from tracker.model import Job
 from tracker.schedule import RetryPolicy
 from tracker.services import headers as header_rules
 from tracker.services.definition import (
     IDEMPOTENCY,
+    KEEP,
+    CleanupSpec,
     CreateSpec,
     DeleteSpec,
     Progress,
@@ -21,7 +24,13 @@ from tracker.services.definition import (
 )
 from tracker.services.expression import Expression, compile_expression
 from tracker.services.request import Fields, Request, read_request
-from tracker.services.template import CREATE_ROOTS, LATER_ROOTS, Maker
+from tracker.services.template import (
+    CLEANUP_ROOTS,
+    CREATE_ROOTS,
+    LATER_ROOTS,
+    PLACE_FIELDS,
+    Maker,
+)
 from tracker.services.url import Site
 from tracker.tables import Table
 
@@ -60,6 +69,11 @@ def read_create(table: Table, shared: Shared) -> CreateSpec:
         request = _key_in_field(request, name or "idempotency_key", table)
     elif idempotency == "client_id" and not request.uses & {"client_id", "local_id"}:
         raise ConfigError(f"{request.key}: sends no {{client_id}}, which idempotency needs")
+    upload = table.optional_boolean("upload")
+    places = {f"input.{name}" for name in PLACE_FIELDS}
+    if upload is False and request.uses & places:
+        used = min(request.uses & places)
+        table.fail("upload", f"the request uses {used}, which only an upload gives")
     state = _expression(table, "state")
     extras = [_expression(table, "estimated_seconds"), *(capture := _capture(table)).values()]
     table.finish()
@@ -75,6 +89,7 @@ def read_create(table: Table, shared: Shared) -> CreateSpec:
         needs_body=_reads(needed, "body"),
         reads_body=_reads([*needed, server_id, *extras], "body"),
         reads_headers=_reads([server_id], "headers", "http"),
+        upload=bool(request.uses & places) if upload is None else upload,
     )
 
 
@@ -129,7 +144,10 @@ def read_result(table: Table, shared: Shared, retry: RetryPolicy) -> ResultSpec:
         content_id,
         read_retry(table.table("retry"), replace(retry, attempts=3)),
         table.size("max_bytes", 2**30),
+        table.choice("keep", KEEP, "auto"),
     )
+    if request is None and spec.keep != "auto":
+        table.fail("keep", "goes with a request: a value is kept in the row")
     table.finish()
     return spec
 
@@ -139,6 +157,26 @@ def read_delete(table: Table, shared: Shared) -> DeleteSpec:
     request = shared.request(table, LATER_ROOTS, "DELETE")
     table.finish()
     return DeleteSpec(request)
+
+
+def read_cleanup(table: Table, shared: Shared) -> CleanupSpec:
+    """``[services.X.cleanup]``. Raises ConfigError."""
+    asked = "request" in table.names()
+    spec = CleanupSpec(
+        table.optional_duration("older_than"),
+        read_ages(table),
+        shared.request(table, CLEANUP_ROOTS, "POST") if asked else None,
+        table.integer("most", 100, low=1, high=10_000),
+        table.boolean("instead", False),
+    )
+    if spec.request is None and spec.instead:
+        table.fail("instead", "goes with a request that has the service remove the objects")
+    if spec.request is not None and spec.most > 1 and "server_ids" not in spec.request.uses:
+        if "most" in table.names():
+            table.fail("most", "goes with a request that uses {server_ids}")
+        spec = replace(spec, most=1)
+    table.finish()
+    return spec
 
 
 def read_retry(table: Table, default: RetryPolicy) -> RetryPolicy:

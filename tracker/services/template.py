@@ -36,12 +36,15 @@ JOB_FIELDS = (
     "service",
     "account",
 )
-INPUT_FIELDS = ("name", "size", "media_type", "sha256", "url")
+PLACE_FIELDS = ("url", "uri", "bucket", "key", "version_id")
+"""What an input has only once it is in S3."""
+INPUT_FIELDS = ("name", "size", "media_type", "sha256", *PLACE_FIELDS)
 ROOTS = frozenset(
     ("server_id", "local_id", "client_id", "idempotency_key", "payload", "vars", "input", "job")
 )
 CREATE_ROOTS = ROOTS - {"server_id"}
 LATER_ROOTS = ROOTS - {"idempotency_key"}
+CLEANUP_ROOTS = (LATER_ROOTS - {"input", "job"}) | {"server_ids"}
 
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _INSIDE = re.compile(r"(\+?)([A-Za-z_][A-Za-z0-9_]*)((?:\.[^.\[\]?]+|\[[0-9]{1,6}\])*)(\??)")
@@ -94,7 +97,7 @@ def _placeholder(inside: str, key: str, roots: frozenset[str], raw: bool) -> Pla
         raise ConfigError(f"{key}: {{{inside}}} is not a placeholder")
     plus, root, path, mark = match.groups()
     if root not in roots:
-        if root in ROOTS:
+        if root in ROOTS | CLEANUP_ROOTS:
             raise ConfigError(f"{key}: {root} is not known in this call")
         near = did_you_mean(root, sorted(roots)) or f"known: {', '.join(sorted(roots))}"
         raise ConfigError(f"{key}: unknown variable '{root}'", near)
@@ -114,6 +117,8 @@ def _getter(root: str, steps: tuple[str | int, ...], key: str) -> Maker:
     if steps or root == "vars":
         example = " such as vars.name" if root == "vars" else " without a path behind it"
         raise ConfigError(f"{key}: expected {root}{example}")
+    if root == "server_ids":
+        return lambda job, _: list(job.server_ids)
     if root == "server_id":
         return lambda job, _: MISSING if job.server_id is None else job.server_id
     if root == "idempotency_key":

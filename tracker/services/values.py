@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import msgspec
 
@@ -59,8 +60,18 @@ def text(value: Json) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+_SIGNED = re.compile(r"(?i)(X-Amz-(?:Signature|Security-Token|Credential)=)[^&\s\"'<>]+")
+
+
+def unsigned(value: str) -> str:
+    """`value` without the signatures of presigned URLs, which a service may repeat: whoever has one
+    can read the file."""
+    return _SIGNED.sub(r"\1…", value) if "mz-" in value or "MZ-" in value else value
+
+
 def line(value: str, length: int) -> str:
     """`value` as one line of at most `length` characters, without control characters."""
+    value = unsigned(value)
     # Twice the length is enough to cut from, also when much of it is white space.
     shown = "".join(char if char.isprintable() else " " for char in value[: 2 * length])
     shown = " ".join(shown.split())
@@ -103,7 +114,7 @@ def explanation(value: Json) -> str | None:
         return None
     if isinstance(value, list):
         value = "; ".join(text(item) for item in value if item not in (None, "", {}))
-    shown = text(value)[: 4 * LONGEST_EXPLANATION]
+    shown = unsigned(text(value))[: 4 * LONGEST_EXPLANATION]
     shown = "".join(c if c.isprintable() or c in "\n\t" else " " for c in shown).strip()
     return shown[:LONGEST_EXPLANATION] or None
 

@@ -8,13 +8,14 @@ from tracker.databases.sqlite import Database
 from tracker.store.acts import Acts
 from tracker.store.budgets import Budgets
 from tracker.store.claims import Claims
+from tracker.store.cleaning import Cleaning
 from tracker.store.reads import Reads
 from tracker.store.upkeep import Upkeep
 
 __all__ = ["Store", "open_store", "server_key"]
 
 
-class Store(Acts, Claims, Reads, Budgets, Upkeep):
+class Store(Acts, Claims, Reads, Budgets, Cleaning, Upkeep):
     """One ledger. Safe to share between threads; each method is one transaction or one read.
 
     Every method raises `tracker.errors.DatabaseError` for what the database does.

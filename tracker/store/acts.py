@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from tracker import clock
 from tracker.errors import Impossible
-from tracker.model import Event, Job, Json, Kind, NewOperation, ProcessingJob, Status
+from tracker.model import (
+    Event,
+    Job,
+    Kind,
+    NewOperation,
+    ProcessingJob,
+    Status,
+    StoredObject,
+)
 from tracker.outcomes import Transition
 from tracker.store.claims import job_from
 from tracker.store.ledger import to_json
@@ -16,6 +24,9 @@ from tracker.store.settlement import Settled, Settlement
 
 FORCED_POLL_DISTANCE = 7.0
 """A job asked for by hand still keeps this distance, in seconds, from its last poll (P5)."""
+
+
+ENDED_WITH_THE_JOB = (Kind.UPLOAD_INPUT, Kind.CREATE, Kind.FETCH_RESULT, Kind.STORE_RESULT)
 
 
 class Acts(Settlement):
@@ -26,29 +37,41 @@ class Acts(Settlement):
         job: ProcessingJob,
         operation: NewOperation,
         *,
-        spooled: dict[str, Json] | None = None,
+        spooled: StoredObject | None = None,
     ) -> None:
-        """Put a new job on record together with the create that it owes (P2).
-
-        `spooled` describes the input in the spool: ``path``, ``name``, ``size``, ``sha256``,
-        ``media_type``.
-        """
+        """Put a new job on record together with what it owes first: its create, or the upload that
+        the create waits for (P2). `spooled` is its input in the spool."""
         with self.database.transaction():
             now = self.now()
             self._insert(job, now)
             if spooled is not None:
-                self._add_input(job.local_id, spooled, clock.to_text(now))
+                self._write_object(job.local_id, spooled, clock.to_text(now))
             self._write_operation(job.local_id, operation, now)
 
-    def adopt(self, job: ProcessingJob, key: str, first_poll: float) -> None:
-        """Put a job on record that already runs at its service; first polled in `first_poll`
-        seconds. Raises Impossible when it is on record already."""
+    def adopt(
+        self,
+        job: ProcessingJob,
+        key: str,
+        first_poll: float,
+        objects: Sequence[StoredObject] = (),
+        known: Collection[str] = (),
+    ) -> None:
+        """Put a job on record that already runs at its service, with the `objects` that it uses;
+        first polled in `first_poll` seconds. Raises Impossible when it is on record already, or
+        when one of the objects is being removed, or was since it was looked at: `known` has the
+        URIs of those that were on record then."""
         try:
             with self.database.transaction():
                 now = self.now()
                 job.accepted_at = clock.to_text(now)
                 job.next_poll_at = clock.to_text(now + first_poll)
                 self._insert(job, now, key)
+                for stored in objects:
+                    if stored.uri in known and not self.knows(stored):
+                        raise Impossible(
+                            f"{stored.uri} has just been removed", "put it there again"
+                        )
+                    self._write_object(job.local_id, stored, clock.to_text(now))
         except sqlite3.IntegrityError:
             owner = self.database.read(
                 self.sql["job_with_server_key"], {"server_key": key, "id": 0}
@@ -90,37 +113,16 @@ class Acts(Settlement):
         told = Event("job:created", {"job": _public(job)})
         self._write_events(job.local_id, job.user_id, [told], at)
 
-    def _add_input(self, local_id: str, spooled: dict[str, Json], now: str) -> None:
-        object_id = self.database.insert(
-            self.sql["insert_object"],
-            {
-                "scheme": "file",
-                "bucket": "",
-                "key": spooled["path"],
-                "size": spooled["size"],
-                "sha256": spooled["sha256"],
-                "name": spooled["name"],
-                "media_type": spooled["media_type"],
-                "owned": 1,
-                "state": "present",
-                "now": now,
-            },
-        )
-        self.database.write(
-            self.sql["insert_job_object"],
-            {"local_id": local_id, "object_id": object_id, "role": "input"},
-        )
-
     def act(self, local_id: str, change: Transition) -> bool:
         """Apply a person's transition; False when the job was not in a state that allows it.
 
-        Its create and its fetch are no longer owed, unless one is on its way just now: then its
-        executor finds the job ended and drops it.
+        Its submission and its result are no longer owed, unless one is on its way just now: then
+        its executor finds the job ended and drops it.
         """
         with self.database.transaction():
             applied = self._transition(change, self.now(), Settled())
             if applied:
-                for kind in (Kind.CREATE, Kind.FETCH_RESULT):
+                for kind in ENDED_WITH_THE_JOB:
                     self.database.write(
                         self.sql["drop_unclaimed_operations"],
                         {"local_id": local_id, "kind": kind},

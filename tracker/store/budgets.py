@@ -15,13 +15,15 @@ HORIZON_SECONDS = 0.25
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What is known of a service and account. ``paused_for`` is in seconds, 0 when it is not
-    paused; ``pause_count`` above 0 without a pause means that a single probe goes out first."""
+    paused; ``pause_count`` above 0 without a pause means that a single probe goes out first.
+    ``fault`` is the one that the pause is for."""
 
     paused_for: float = 0.0
     paused_until: str | None = None
     why: str | None = None
     pause_count: int = 0
     failing_jobs: int = 0
+    fault: str | None = None
 
 
 class Budgets(Ledger):
@@ -37,12 +39,12 @@ class Budgets(Ledger):
         rows = self.database.read(self.sql["budgets"])
         return {(row[0], row[1]): self._budget(row[3:]) for row in rows}
 
-    def _budget(self, row: tuple[str | None, str | None, int, int]) -> Budget:
-        paused_until, why, pause_count, failing_jobs = row
+    def _budget(self, row: tuple[str | None, str | None, int, int, str | None]) -> Budget:
+        paused_until, why, pause_count, failing_jobs, fault = row
         paused_for = 0.0
         if paused_until is not None:
             paused_for = max(clock.to_seconds(paused_until) - self.now(), 0.0)
-        return Budget(paused_for, paused_until, why, pause_count, failing_jobs)
+        return Budget(paused_for, paused_until, why, pause_count, failing_jobs, fault)
 
     def take_tokens(
         self, service: str, account: str, wanted: int, distance: float
@@ -73,7 +75,13 @@ class Budgets(Ledger):
         return slots, max(start + count * distance - last, 0.0)
 
     def pause_service(
-        self, service: str, account: str, why: str, delays: Sequence[float], asked: float = 0.0
+        self,
+        service: str,
+        account: str,
+        why: str,
+        delays: Sequence[float],
+        asked: float = 0.0,
+        fault: str | None = None,
     ) -> Budget:
         """Leave a service alone for the `asked` seconds that it named, if it did (1 or more), else
         for the n-th time in a row for ``delays[n]``. Failures of calls that went out before a
@@ -86,7 +94,7 @@ class Budgets(Ledger):
             else:
                 count = before.pause_count + 1
                 pause = asked if asked >= 1.0 else delays[min(count, len(delays)) - 1]
-            self._write_pause(service, account, now + pause, why, count, 0)
+            self._write_pause(service, account, now + pause, why, count, 0, fault)
         return self.budget(service, account)
 
     def note_failing_jobs(self, service: str, account: str, jobs: int = 1) -> int:
@@ -95,14 +103,17 @@ class Budgets(Ledger):
             before = self.budget(service, account)
             total = before.failing_jobs + jobs
             until = self.now() + before.paused_for if before.paused_for else None
-            self._write_pause(service, account, until, before.why, before.pause_count, total)
+            self._write_pause(
+                service, account, until, before.why, before.pause_count, total, before.fault
+            )
         return total
 
-    def note_success(self, service: str, account: str) -> None:
+    def note_success(self, service: str, account: str, *, ends_pause: bool = False) -> None:
         """A call came through: pauses and failures in a row are over. Writes only a change; a call
-        that went out before a pause does not end it."""
+        that went out before a pause does not end it, one that was sent in spite of it
+        (`ends_pause`) does."""
         before = self.budget(service, account)
-        if before != Budget() and not before.paused_for:
+        if before != Budget() and (ends_pause or not before.paused_for):
             with self.database.transaction():
                 self._write_pause(service, account, None, None, 0, 0)
 
@@ -114,6 +125,7 @@ class Budgets(Ledger):
         why: str | None,
         count: int,
         failing_jobs: int,
+        fault: str | None = None,
     ) -> None:
         self.database.write(
             self.sql["pause_service"],
@@ -124,5 +136,6 @@ class Budgets(Ledger):
                 "why": why,
                 "pause_count": count,
                 "failing_jobs": failing_jobs,
+                "fault": fault,
             },
         )

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tracker import clock
-from tracker.model import Event, Job, Operation
+from tracker.model import OUTLIVING, Event, Job, Operation, StoredObject
 from tracker.outcomes import Claim
-from tracker.store.ledger import Ledger, from_json, to_json
+from tracker.store.ledger import Ledger, from_json, object_from, to_json
 
 LOCKED_SECONDS = 1.0
 
@@ -111,25 +111,24 @@ class Claims(Ledger):
                 },
             )
             jobs = self._jobs_of([row[1] for row in rows], now) if rows else {}
+            objects = self._objects([row[9] for row in rows if row[9] is not None])
         rows.sort(key=lambda row: (row[10], row[11]))
-        return _operations(rows, jobs)
+        return _operations(rows, jobs, objects)
 
     def _jobs_of(self, local_ids: list[str], now: float) -> dict[str, tuple[Job, str]]:
         wanted = {"local_ids": to_json(local_ids), "now": clock.to_text(now)}
         rows = self.database.read(self.sql["jobs_of_operations"], wanted)
         jobs = {row[1]: job_from(row) for row in rows}
-        for local_id, path, name, size, media_type, sha256 in self.database.read(
-            self.sql["inputs_of"], wanted
-        ):
+        for local_id, *columns in self.database.read(self.sql["inputs_of"], wanted):
             if local_id in jobs:
-                jobs[local_id][0].input = {
-                    "path": path,
-                    "name": name,
-                    "size": size,
-                    "media_type": media_type,
-                    "sha256": sha256,
-                }
+                jobs[local_id][0].describe_input(object_from(columns))
         return jobs
+
+    def _objects(self, ids: list[int]) -> dict[int, StoredObject]:
+        if not ids:
+            return {}
+        rows = self.database.read(self.sql["objects_by_id"], {"ids": to_json(ids)})
+        return {row[0]: object_from(row) for row in rows}
 
     def record_intent(self, operations: Sequence[Operation], poller: str) -> set[int]:
         """Put on record that these creates are about to be sent and cannot be sent twice: if no
@@ -269,18 +268,35 @@ def job_from(row: tuple[Any, ...]) -> tuple[Job, str]:
     return job, why
 
 
-def _operations(rows: list[tuple[Any, ...]], jobs: dict[str, tuple[Job, str]]) -> Claimed:
+def _operations(
+    rows: list[tuple[Any, ...]],
+    jobs: dict[str, tuple[Job, str]],
+    objects: dict[int, StoredObject],
+) -> Claimed:
     claimed = Claimed()
-    for id_, local_id, kind, lease, attempts, key, payload, service, account, *_ in rows:
+    for id_, local_id, kind, lease, attempts, key, payload, service, account, object_id, *_ in rows:
         job, why = jobs.get(local_id) or (
             Job(0, local_id, service, account, None, ""),
-            "its job has no row",
+            "" if kind in OUTLIVING else "its job has no row",
         )
         try:
             content = from_json(payload)
         except ValueError as error:
             content, why = {}, f"the operation's payload cannot be read: {error}"
-        operation = Operation(id_, kind, job, lease, attempts, key, content, service, account)
+        if object_id is not None and object_id not in objects:
+            why = "its object has no row"
+        operation = Operation(
+            id_,
+            kind,
+            job,
+            lease,
+            attempts,
+            key,
+            content,
+            service,
+            account,
+            objects.get(object_id),
+        )
         if why:
             claimed.unreadable.append(Unreadable(operation, why))
         else:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tracker import clock
 from tracker.databases.sqlite import Database
-from tracker.model import PRIORITIES, Event, Json, NewOperation
+from tracker.errors import Impossible
+from tracker.model import PRIORITIES, Event, Json, NewOperation, ObjectState, StoredObject
 from tracker.schema import queries
 
 
@@ -19,7 +20,7 @@ class Ledger:
         self.database = database
         self.origin = origin
         self.sql = dict(queries(database.dialect))
-        for name in ("job_columns", "operation_columns", "view_columns"):
+        for name in [name for name in self.sql if name.endswith("_columns")]:
             marker = "{" + name + "}"
             for key, text in self.sql.items():
                 if marker in text:
@@ -66,6 +67,16 @@ class Ledger:
         )
 
     def _write_operation(self, local_id: str, operation: NewOperation, now: float) -> int:
+        """Owe something, with the object that it is about; the operation's id. What is on record
+        is not removed by this way: its last job's end decides (0 then)."""
+        stored = operation.object
+        object_id = None
+        leaves = stored is not None and stored.state == ObjectState.REMOVAL_REQUESTED
+        if stored is not None and leaves and not stored.id and self.knows(stored):
+            return 0  # somebody uses it, or its removal is owed already
+        if stored is not None:
+            # Not noted in `stored`: this transaction may be undone, and the outcome settled again.
+            object_id = stored.id or self._write_object(local_id, stored, clock.to_text(now))
         return self.database.insert(
             self.sql["insert_operation"],
             {
@@ -78,8 +89,58 @@ class Ledger:
                 "payload": to_json(operation.payload),
                 "next_attempt_at": clock.to_text(now + operation.delay),
                 "now": clock.to_text(now),
+                "object_id": object_id,
             },
         )
+
+    def _write_object(self, local_id: str, stored: StoredObject, now: str) -> int:
+        """Put an object on record, as one that the job uses if it has a role; its row's id. One
+        that is there already gains a user. Raises Impossible when it is being removed."""
+        values = {
+            "scheme": stored.scheme,
+            "bucket": stored.bucket,
+            "key": stored.key,
+            "version_id": stored.version_id,
+            "size": stored.size,
+            "etag": stored.etag,
+            "sha256": stored.sha256,
+            "name": stored.name,
+            "media_type": stored.media_type,
+            "owned": stored.owned,
+            "state": stored.state,
+            "now": now,
+        }
+        known = self.database.read(self.sql["object_at"], values)
+        if known:
+            [(object_id, state)] = known
+            if state == ObjectState.REMOVAL_REQUESTED:
+                self._take_back(object_id, stored)
+            else:
+                values["state"] = state
+            self.database.write(self.sql["reuse_object"], {**values, "id": object_id})
+        else:
+            object_id = self.database.insert(self.sql["insert_object"], values)
+        self._link(local_id, object_id, stored.role)
+        return int(object_id)
+
+    def knows(self, stored: StoredObject) -> bool:
+        """Whether an object at this place is on record."""
+        place = {
+            "scheme": stored.scheme,
+            "bucket": stored.bucket,
+            "key": stored.key,
+            "version_id": stored.version_id,
+        }
+        return bool(self.database.read(self.sql["object_at"], place))
+
+    def _take_back(self, object_id: int, stored: StoredObject) -> None:
+        if not self.database.write(self.sql["take_back_removal"], {"id": object_id}):
+            raise Impossible(f"{stored.uri} is being removed", "put it there again first")
+
+    def _link(self, local_id: str, object_id: int, role: str | None) -> None:
+        if role is not None:
+            link = {"local_id": local_id, "object_id": object_id, "role": role}
+            self.database.write(self.sql["insert_job_object"], link)
 
 
 def to_json(value: Json) -> str:
@@ -101,3 +162,23 @@ def from_json(text: Any) -> dict[str, Json]:
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def object_from(row: Sequence[Any]) -> StoredObject:
+    """The object in a row of ``object_columns``."""
+    id_, scheme, bucket, key, version_id, upload_id, size, etag, sha256, name, kind, *rest = row
+    return StoredObject(
+        scheme,
+        key,
+        bucket,
+        id_,
+        version_id=version_id,
+        upload_id=upload_id,
+        size=size,
+        etag=etag,
+        sha256=sha256,
+        name=name,
+        media_type=kind,
+        owned=bool(rest[0]),
+        state=rest[1],
+    )

@@ -10,9 +10,9 @@ from typing import Any
 
 from tracker import clock
 from tracker.errors import NotFound, UsageError
-from tracker.model import ACTIVE, FINISHED, Json, ProcessingJob
+from tracker.model import ACTIVE, FINISHED, Json, ProcessingJob, Scheme, StoredObject
 from tracker.schema.sqlite.listing import listing
-from tracker.store.ledger import Ledger, to_json
+from tracker.store.ledger import Ledger, object_from, to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,21 +113,58 @@ class Reads(Ledger):
 
     def objects_of(self, local_id: str) -> list[dict[str, Json]]:
         """The files and objects that a job uses."""
-        return self.database.read_dicts(self.sql["objects_of"], {"local_id": local_id})
+        found = self.database.read_dicts(self.sql["objects_of"], {"local_id": local_id})
+        return [{**one, "owned": bool(one["owned"])} for one in found]
 
-    def paths_of(self, local_ids: Sequence[str]) -> set[str]:
-        """The files that these jobs have on record: kept results and inputs."""
-        wanted = {"local_ids": to_json(list(local_ids))}
+    def paths_of(self, local_ids: Sequence[str], paths: Sequence[str] = ()) -> set[str]:
+        """The files that these jobs have on record, kept results and inputs; and those of `paths`
+        that any job has."""
+        wanted = {"local_ids": to_json(list(local_ids)), "paths": to_json(list(paths))}
         rows = self.database.read(self.sql["paths_of_contents"], wanted)
-        rows += self.database.read(self.sql["inputs_of"], wanted)
-        return {row[1] for row in rows}
+        inputs = self.database.read(self.sql["inputs_of"], wanted)
+        stored = [object_from(row[1:]) for row in inputs]
+        found = {one.key for one in stored if one.scheme == Scheme.FILE}
+        found |= {row[0] for row in self.database.read(self.sql["files_on_record"], wanted)}
+        return found | {row[1] for row in rows}
 
-    def content(self, local_id: str, role: str = "result") -> tuple[bytes | None, str | None]:
-        """A kept content as (body, path), one of which is None. Raises NotFound."""
+    def content(
+        self, local_id: str, role: str = "result"
+    ) -> tuple[bytes | None, str | None, StoredObject | None]:
+        """A kept content as (body, path, object): the body itself, or where it is. Raises
+        NotFound."""
         rows = self.database.read(self.sql["content_body"], {"local_id": local_id, "role": role})
         if not rows:
             raise NotFound(f"job {local_id[-8:]} has no {role}")
-        return rows[0][0], rows[0][1]
+        body, path, object_id = rows[0]
+        found = None
+        if object_id is not None:
+            row = self.database.read(self.sql["objects_by_id"], {"ids": to_json([object_id])})
+            found = object_from(row[0]) if row else None
+        return body, path, found
+
+    def outbox(
+        self,
+        *,
+        state: str | None = None,
+        local_id: str | None = None,
+        after: int = 0,
+        limit: int = 100,
+    ) -> list[dict[str, Json]]:
+        """What is owed, oldest first, as dicts of the columns; ``object`` is the place of what it
+        is about. `state` is pending, in_doubt or dead."""
+        wanted = {"state": state, "local_id": local_id, "after": after, "limit": limit}
+        name = "outbox" if local_id is None else "outbox_of"
+        return self.database.read_dicts(self.sql[name], wanted)
+
+    def count_outbox(self, *, state: str | None = None, local_id: str | None = None) -> int:
+        """How many operations `outbox` has in all."""
+        wanted = {"state": state, "local_id": local_id}
+        name = "count_outbox" if local_id is None else "count_outbox_of"
+        return int(self.database.read(self.sql[name], wanted)[0][0])
+
+    def removals_owed(self, lane: str) -> int:
+        """How many removals one of the storage lanes still owes."""
+        return int(self.database.read(self.sql["removals_owed"], {"service": lane})[0][0])
 
     def counts(self) -> dict[str, int]:
         """How many unfinished jobs there are by status, and operations by state (``owed`` …)."""

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tracker import clock
-from tracker.model import FINISHED, Content, Event, OperationState, Status
+from tracker.model import (
+    FINISHED,
+    REMOVALS,
+    Content,
+    Event,
+    Kind,
+    NewOperation,
+    ObjectChange,
+    ObjectState,
+    Operation,
+    OperationState,
+    Status,
+)
 from tracker.outcomes import Attempted, Outcome, Released, Running, Transition, claim_of
 from tracker.store.ledger import Ledger, storable, to_json
 
@@ -20,6 +32,7 @@ class Settled:
     applied: int = 0
     void: int = 0
     finished: list[tuple[str, str]] = field(default_factory=list)  # (local_id, status)
+    attempted: list[Attempted] = field(default_factory=list)  # those that applied
 
 
 class Settlement(Ledger):
@@ -119,6 +132,7 @@ class Settlement(Ledger):
                 "partial": content.partial,
                 "body": content.body,
                 "path": content.path,
+                "object_id": content.object_id,
                 "now": now,
             },
         )
@@ -143,13 +157,60 @@ class Settlement(Ledger):
                 },
             )
         if not rows:
+            self._account_for(operation, attempted.object, now)
             return False
-        self._write_events(
-            operation.job.local_id, operation.job.user_id, attempted.events, clock.to_text(now)
-        )
+        job = operation.job
+        settled.attempted.append(attempted)
+        self._write_events(job.local_id, job.user_id, attempted.events, clock.to_text(now))
+        if attempted.object is not None and operation.object is not None:
+            self._change_object(operation.object.id, attempted.object, clock.to_text(now))
+        for owed in attempted.operations:
+            self._write_operation(job.local_id, owed, now)
         if attempted.transition is not None:
             self._transition(attempted.transition, now, settled)
         return True
+
+    def _account_for(self, operation: Operation, change: ObjectChange | None, now: float) -> None:
+        """An upload that went on after its claim was lost (a machine that slept) may have put
+        there what nobody else knows of: it is put on record, or its removal is owed."""
+        put = operation.object
+        if change is None or put is None or change.state is None:
+            return
+        at = clock.to_text(now)
+        noted = {"id": put.id, "key": put.key, "upload_id": change.upload_id or None, "now": at}
+        if self.database.write(self.sql["note_upload"], noted) and not change.version_id:
+            return
+        stray = replace(
+            put,
+            id=0,
+            role=None,
+            version_id=change.version_id,
+            state=ObjectState.REMOVAL_REQUESTED,
+        )
+        removal = NewOperation(
+            Kind.REMOVE_OBJECT,
+            REMOVALS,
+            priority="low",
+            payload={} if change.version_id else {"traces": True},
+            object=stray,
+        )
+        self._write_operation(operation.job.local_id, removal, now)
+
+    def _change_object(self, object_id: int, change: ObjectChange, now: str) -> None:
+        if change.state is None:
+            self.database.write(self.sql["forget_object"], {"id": object_id})
+            return
+        self.database.write(
+            self.sql["change_object"],
+            {
+                "id": object_id,
+                "state": change.state,
+                "version_id": change.version_id,
+                "upload_id": change.upload_id,
+                "etag": change.etag,
+                "now": now,
+            },
+        )
 
     def _checked(self, attempted: Attempted) -> Attempted:
         """The same, unless the service answered with the id of another job of this ledger."""

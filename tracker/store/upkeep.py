@@ -1,12 +1,10 @@
-"""What keeps the ledger healthy: the switch, the clock, pruning, cleanup."""
+"""What keeps the ledger healthy: the switch, the clock, pruning."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tracker import clock
 from tracker.model import Event
-from tracker.store.ledger import Ledger, to_json
+from tracker.store.ledger import Ledger
 
 CLOCK_JUMP_SECONDS = 60.0
 EVENT_RETENTION = 7 * 86400.0
@@ -41,6 +39,19 @@ class Upkeep(Ledger):
             with self.database.transaction():
                 self._set_meta("checked", configuration)
 
+    def next_cleanup_in(self) -> float:
+        """In how many seconds the next cleanup by itself is due; 0 or less: it is."""
+        at = self.get_meta("next_cleanup_at")
+        return clock.to_seconds(at) - self.now() if at else 0.0
+
+    def set_next_cleanup(self, delay: float | None) -> None:
+        """Put on record when the next cleanup by itself is due, in seconds from now; None for
+        never."""
+        at = "" if delay is None else clock.to_text(self.now() + delay)
+        if self.get_meta("next_cleanup_at") != at:
+            with self.database.transaction():
+                self._set_meta("next_cleanup_at", at)
+
     def check_clock(self) -> float:
         """Notice a clock that went back by more than a minute and shift every due time by as
         much, once; the seconds that it went back, 0 when it did not."""
@@ -55,6 +66,7 @@ class Upkeep(Ledger):
                 self.database.write(self.sql[name], shift)
             now = clock.to_text(self.now())
             self._set_meta("last_now", now)
+            self._set_meta("next_cleanup_at", now)
             self._write_events("", "", [Event("ledger:clock-shifted", {"seconds": -back})], now)
         return back
 
@@ -107,56 +119,3 @@ class Upkeep(Ledger):
             if rows:
                 self._set_meta("events_pruned_to", str(max(row[0] for row in rows)))
         return len(rows)
-
-    def cleanable(
-        self, before: float, statuses: Sequence[str], *, limit: int = 500
-    ) -> list[tuple[int, str, str]]:
-        """Finished jobs (row id, local id, user id) that ended before a moment (seconds since 1970)
-        and owe nothing, oldest first."""
-        rows = self.database.read(
-            self.sql["cleanable"],
-            {
-                "before": clock.to_text(before),
-                "statuses": to_json(list(statuses)),
-                "limit": limit,
-            },
-        )
-        return [(row[0], row[1], row[2]) for row in rows]
-
-    def end_of_kept(self, keep: int) -> float | None:
-        """When the newest finished job ended that is not among the `keep` newest ones, in seconds
-        since 1970; None when there are no more than that."""
-        rows = self.database.read(self.sql["end_of_kept"], {"keep": keep})
-        return clock.to_seconds(rows[0][0]) if rows else None
-
-    def clean_up(self, before: float, statuses: Sequence[str], *, limit: int = 500) -> int:
-        """Delete a batch of `cleanable` jobs with all that belongs to them; how many. What they
-        kept in files is owed as a removal from the same moment."""
-        with self.database.transaction():
-            found = self.cleanable(before, statuses, limit=limit)
-            if not found:
-                return 0
-            now = clock.to_text(self.now())
-            jobs = {"local_ids": to_json([local_id for _, local_id, _ in found]), "now": now}
-            self.database.write(self.sql["request_removal_of_results"], jobs)
-            freed = self.database.write(self.sql["release_objects"], jobs)
-            objects = {"object_ids": to_json([row[0] for row in freed]), "now": now}
-            self.database.write(self.sql["request_removal_of_objects"], objects)
-            self.database.write(self.sql["delete_contents"], jobs)
-            for _, local_id, user_id in found:
-                self._write_events(
-                    local_id, user_id, [Event("job:deleted", {"by": "cleanup"})], now
-                )
-            ids = to_json([id_ for id_, _, _ in found])
-            self.database.write(self.sql["delete_jobs"], {"ids": ids})
-        return len(found)
-
-    def files_to_remove(self, *, after: int = 0, limit: int = 500) -> list[tuple[int, str, int]]:
-        """Files (object id, path, bytes) whose removal is owed, from object id `after` on."""
-        rows = self.database.read(self.sql["files_to_remove"], {"after": after, "limit": limit})
-        return [(row[0], row[1], row[2] or 0) for row in rows]
-
-    def forget_objects(self, ids: Sequence[int]) -> None:
-        """These objects are gone."""
-        with self.database.transaction():
-            self.database.write(self.sql["forget_objects"], {"ids": to_json(list(ids))})

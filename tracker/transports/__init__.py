@@ -19,9 +19,16 @@ def _command(threads: int) -> Transport:
     return CommandTransport(threads)
 
 
+def _s3(threads: int) -> Transport:
+    from tracker.transports.s3 import S3Transport
+
+    return S3Transport(threads)
+
+
 TRANSPORTS: Mapping[str, Callable[[int], Transport]] = {
     "requests": _requests,
     "command": _command,
+    "s3": _s3,
 }
 """Makers of transports by name; each takes the number of calls that may be in flight at once. A
 transport is made, and its libraries are imported, when the first call needs it."""

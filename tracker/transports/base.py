@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tracker.model import Fault
+from tracker.transports.tasks import Answer, Task
 
 
 class Credential(Protocol):
@@ -30,7 +31,8 @@ class Call:
     (created 0600) instead of memory. ``file`` is sent as the body, streamed; with ``file_field``
     it is sent as that field of a multipart form, beside ``form``; ``form`` alone is sent
     urlencoded. ``argv`` is the command of a ``RUN`` call (`tracker.transports.command`), which
-    gets ``body`` as its standard input. ``tag`` is the sender's own.
+    gets ``body`` as its standard input; ``task`` is what `tracker.transports.s3` is asked to do.
+    ``tag`` is the sender's own.
     """
 
     service: str
@@ -48,6 +50,7 @@ class Call:
     sink: Path | None = None
     credential: Credential | None = None
     argv: list[str] | None = None
+    task: Task | None = None
     tag: Any = None
 
 
@@ -61,7 +64,7 @@ class Reply:
     answered, after redirects; ``elapsed`` is in seconds; ``message`` is one line of at most 200
     characters without query strings or credentials; ``sent`` is False only where it is known that
     not one byte of the request left. With a sink, ``body`` is empty and ``path``, ``size`` and
-    ``sha256`` describe the file.
+    ``sha256`` describe the file. ``answer`` is what a task brought.
     """
 
     status: int = 0
@@ -75,6 +78,7 @@ class Reply:
     path: Path | None = None
     size: int = 0
     sha256: str = ""
+    answer: Answer | None = None
 
 
 class Transport(Protocol):
