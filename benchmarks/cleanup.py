@@ -26,7 +26,8 @@ from common import STATUS, arguments, folder, report, summary
 
 import tracker.transports.s3
 from tracker import Tracker, clock
-from tracker.cleanup import SMALL_BATCH, Cleaner
+from tracker.cleanup import BATCH as CLEANED_AT_ONCE
+from tracker.cleanup import Cleaner
 from tracker.databases.sqlite import Database
 from tracker.ids import new_id
 from tracker.transports.base import Call, Reply
@@ -179,7 +180,7 @@ def clean(configuration: Path, small: bool, pipe: Connection) -> None:
         began, rows = time.perf_counter(), 0
         if small:
             cleaner: Cleaner = opened._cleaner(opened._retention(None, ["completed"]))
-            while cleaner.step(SMALL_BATCH):
+            while cleaner.step(CLEANED_AT_ONCE):
                 pass
             rows = cleaner.receipt.rows_deleted
         receipt = opened.cleanup()

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from s3front import Answer, Front, Request, bound, error, forward, refusal, refuse
+from s3front import PATIENCE, Answer, Front, Request, bound, error, forward, refusal, refuse
 
 ELSEWHERE = os.environ.get("TRACKER_TEST_S3")
 SECRET = "moto-secret-which-nobody-may-read"
@@ -190,8 +190,9 @@ class S3Server:
         self.pause()
         self._buckets.clear()
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            self._process.wait(PATIENCE)
             self._process = None
 
     def reset(self) -> None:
@@ -248,10 +249,15 @@ class _Rule:
             return self.times is None or self.times >= 0
 
 
+_WATCHED = '"$0" -H 127.0.0.1 -p 0 </dev/null & cat; kill -9 $!; wait'
+
+
 def _moto() -> tuple[subprocess.Popen[bytes], str]:
+    # A shell stands between: it ends the server as soon as nobody holds its standard input any
+    # more, also where this process was killed.
     process = subprocess.Popen(
-        [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", "0"],
-        stdin=subprocess.DEVNULL,
+        ["sh", "-c", _WATCHED, str(Path(sys.executable).with_name("moto_server"))],
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )

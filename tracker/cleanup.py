@@ -19,11 +19,8 @@ from tracker.summary import Summary
 
 log = logging.getLogger("tracker.cleanup")
 
-BATCH = 250
-"""Jobs that one transaction deletes: by hand, where somebody waits for the end of it."""
-
-SMALL_BATCH = 100
-"""The same for a poller, which has other things to do."""
+BATCH = 100
+"""Jobs that one transaction deletes. Each costs about 160 µs of write lock (benchmarks)."""
 
 LEFT_BEHIND_SECONDS = 86400.0
 """A file of the tracker's own that no row names is left over after a day without a change."""
@@ -262,7 +259,7 @@ class Janitor:
         if self._cleaner is None:
             self._cleaner = self._make()
         receipt, before = self._cleaner.receipt, self._cleaner.receipt.rows_deleted
-        going = self._cleaner.step(SMALL_BATCH)
+        going = self._cleaner.step(BATCH)
         summary.cleaned_up += receipt.rows_deleted - before
         if not going:
             log.info("cleaned up %d jobs", receipt.rows_deleted)

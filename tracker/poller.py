@@ -30,6 +30,9 @@ GLANCE_SECONDS = 0.05
 PATIENCE_SECONDS = 60.0
 """How long a running loop goes on trying while another process keeps the database locked."""
 
+CLAIM_ITEMS = 1000
+"""No claim brings more than so many, whatever a single call could carry."""
+
 TIDY_SECONDS = 1.0
 """How long a pass with nothing else to do goes on tidying up."""
 
@@ -193,14 +196,14 @@ class Poller:
         me = self._presence.id
         claimed, more = Claimed(), False
         for most, kinds in lane.bundles:
+            limit = min(calls * most, max(calls, CLAIM_ITEMS))
             found = self._store.claim_due_operations(
-                lane.name, calls * most, me, lease, cutoff=cutoff, kinds=kinds, only=self._only
+                lane.name, limit, me, lease, cutoff=cutoff, kinds=kinds, only=self._only
             )
-            claimed.operations += found.operations
-            claimed.unreadable += found.unreadable
-            count = len(found.operations) + len(found.unreadable)
-            more = more or count == calls * most
-            calls -= -(-count // most)
+            claimed.late += found.late
+            claimed.count += found.count
+            more = more or found.count == limit
+            calls -= -(-found.count // most)
             if calls <= 0:
                 return claimed, True
         if lane.polls is None:
@@ -214,15 +217,16 @@ class Poller:
             )
             claimed.jobs = due.jobs
             claimed.unreadable += due.unreadable
-            more = more or len(due.jobs) + len(due.unreadable) == room
+            count = len(due.jobs) + len(due.unreadable)
+            claimed.count += count
+            more = more or count == room
             if self._left is not None:
-                self._left -= len(due.jobs) + len(due.unreadable)
+                self._left -= count
         return claimed, more
 
     def _take(self, lane: Lane, claimed: Claimed, more: bool) -> None:
-        count = len(claimed.jobs) + len(claimed.operations) + len(claimed.unreadable)
-        self._traffic.note_claimed(lane, count, more)
-        for unreadable in claimed.unreadable:
+        self._traffic.note_claimed(lane, claimed.count, more)
+        for unreadable in claimed.read().unreadable:
             [work] = grouped(lane, [unreadable.claimed])
             log.error("job %s: %s", work.local_id, unreadable.why)
             self._conclude(work, Reply(fault=Fault.INVALID, message=unreadable.why, sent=False))

@@ -419,10 +419,11 @@ INSERT INTO poll_runs (
 -- name: prune_runs
 DELETE FROM poll_runs WHERE started_at < :before;
 
+-- name: first_events
+SELECT seq, at FROM job_events WHERE seq > 0 ORDER BY seq LIMIT :limit;
+
 -- name: prune_events
-DELETE FROM job_events WHERE seq IN (
-    SELECT seq FROM job_events WHERE seq < :below AND at < :before ORDER BY seq LIMIT :limit
-) RETURNING seq;
+DELETE FROM job_events WHERE seq <= :last;
 
 -- name: get_meta
 SELECT value FROM meta WHERE key = :key;

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from s3front import error
 
+from tracker.errors import CallFailed, Impossible, TrackerError, UsageError
+
 VERSIONED = "s3://{bucket}/{key}?versionId={version}"
 
 
@@ -18,6 +20,11 @@ def uses(project, job):
     """What a job uses, as the ledger has it."""
     with project.tracker() as tracker:
         return tracker.objects(job)
+
+
+def add(project, server_id, *objects, owned=True):
+    """Track a job that uses these objects, as the command does; its local id."""
+    return project.add(server_id, objects=objects, owned=owned)
 
 
 def recorded(project):
@@ -36,7 +43,7 @@ def test_owned_objects(project, s3, bucket, key):
     key is made of; it goes with its job, in that version alone."""
     version = s3.put(bucket, key, b"12345")
     newer = None
-    job = project.ok("add", "docs", "1", "--object", f"input=s3://{bucket}/{key}", "--owned").line
+    job = add(project, "1", f"input=s3://{bucket}/{key}")
     [found] = uses(project, job)
     assert (found["role"], found["key"], found["bucket"]) == ("input", key, bucket)
     assert (found["version_id"], found["size"], found["owned"]) == (version, 5, True)
@@ -74,7 +81,7 @@ def test_a_version(project, s3, bucket):
     """``?versionId=`` names one version; that one is recorded, and goes."""
     versions = [s3.put(bucket, "a", body) for body in (b"1", b"22", b"333")]
     uri = VERSIONED.format(bucket=bucket, key="a", version=versions[1])
-    job = project.ok("add", "docs", "1", "--object", uri, "--owned").line
+    job = add(project, "1", uri)
     [found] = uses(project, job)
     assert (found["version_id"], found["size"]) == (versions[1], 2)
     with project.tracker() as tracker:
@@ -88,7 +95,7 @@ def test_the_same_object_twice(project, s3, bucket):
     names it twice uses it once."""
     s3.put(bucket, "a")
     uri = f"s3://{bucket}/a"
-    first = project.ok("add", "docs", "1", "--object", uri, "--object", uri).line
+    first = add(project, "1", uri, uri, owned=False)
     assert [one["owned"] for one in uses(project, first)] == [False]
     second = project.ok("add", "docs", "2", "--object", uri, "--owned").line
     assert [one["id"] for one in uses(project, first)] == [one["id"] for one in
@@ -108,7 +115,7 @@ def test_files_of_the_trackers_own(project):
     mine = folder / "mine ü.txt"
     mine.write_text("text")
     for number in range(2):
-        project.ok("add", "docs", f"{number}", "--object", f"other={mine.as_uri()}", "--owned")
+        add(project, f"{number}", f"other={mine.as_uri()}")
     with project.tracker() as tracker:
         for number in range(2):
             tracker.complete(f"docs:{number}")
@@ -146,8 +153,14 @@ def test_what_cannot_be_owned(project, s3, bucket, code, uri, told):
     (project.path / "tracker.db.files" / "way").symlink_to(project.path / "mine.txt")
     project.create()
     known = {"bucket": bucket, "folder": project.path, "long": "x" * 1025}
-    error = project.refused(code, "add", "docs", "1", "--object", uri.format(**known), "--owned")
-    assert told.format(**known) in error
+    if code == 4:
+        words = ("--object", uri.format(**known), "--owned")
+        assert told.format(**known) in project.refused(4, "add", "docs", "1", *words)
+    with pytest.raises(TrackerError) as caught:
+        add(project, "1", uri.format(**known))
+    assert told.format(**known) in caught.value.message and "\n" not in str(caught.value)
+    assert caught.value.exit_code == code
+    assert recorded(project) == {"processing_jobs": [], "objects": [], "links": []}
 
 
 def test_buckets_that_are_not_allowed(project, s3, bucket):
@@ -155,9 +168,10 @@ def test_buckets_that_are_not_allowed(project, s3, bucket):
     exit 2."""
     project.configure(storage={"endpoint_url": s3.url, "allowed_buckets": ["mine", "yours"]})
     project.create()
-    for words in ([], ["--owned"]):
-        told = project.refused(2, "add", "docs", "1", "--object", f"s3://{bucket}/a", *words)
-        assert f"bucket '{bucket}' is not in storage.allowed_buckets" in told
+    told = project.refused(2, "add", "docs", "1", "--object", f"s3://{bucket}/a")
+    assert f"bucket '{bucket}' is not in storage.allowed_buckets" in told
+    with pytest.raises(UsageError, match=r"is not in storage\.allowed_buckets"):
+        add(project, "1", f"s3://{bucket}/a")
     assert s3.log == []
 
 
@@ -165,10 +179,11 @@ def test_s3_will_not_tell(project, s3, bucket):
     """Where S3 refuses to tell of an object, it is not taken on as owned: exit 1, its own words.
     Where S3 cannot be reached, it is taken on, with a warning."""
     s3.put(bucket, "a")
-    project.create()
     s3.interfere(lambda _: error(403, "403"), "HeadObject")
-    told = project.refused(1, "add", "docs", "1", "--object", f"s3://{bucket}/a", "--owned")
-    assert f"s3://{bucket}/a" in told and "403" in told
+    with pytest.raises(CallFailed) as caught:
+        add(project, "1", f"s3://{bucket}/a")
+    assert f"s3://{bucket}/a" in str(caught.value) and "403" in str(caught.value)
+    assert caught.value.exit_code == 1
     s3.pause()
     done = project.ok("add", "docs", "1", "--object", f"s3://{bucket}/a", "--owned")
     assert "could not be looked at" in done.err
@@ -186,7 +201,8 @@ def test_a_job_that_is_tracked_already(project, s3, bucket):
     s3.put(bucket, "a")
     project.add("1")
     before = recorded(project)
-    project.refused(5, "add", "docs", "1", "--object", f"s3://{bucket}/a", "--owned")
+    with pytest.raises(Impossible):
+        add(project, "1", f"s3://{bucket}/a")
     assert recorded(project) == before
 
 

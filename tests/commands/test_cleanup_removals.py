@@ -31,6 +31,12 @@ def ended(project, count=1, content=b"text"):
         return [tracker.complete(job).local_id for job in jobs]
 
 
+def cleaned(project):
+    """The receipt of a cleanup that takes all that has ended."""
+    with project.tracker() as tracker:
+        return tracker.cleanup(older_than=-1)
+
+
 def key_of(job):
     return f"{job}/input/input.txt"
 
@@ -71,11 +77,11 @@ def test_objects_go_with_their_jobs(project, s3, bucket):
 
 def test_what_somebody_else_removed(project, s3, bucket):
     """An object that is not there any more counts as gone: nothing is owed for it."""
-    jobs = ended(project, 2)
-    for _, version, _ in s3.versions(bucket)[:1]:
-        s3.client.delete_object(Bucket=bucket, Key=key_of(jobs[0]), VersionId=version)
-    objects = project.json(*GO)["objects"]
-    assert (objects["removed"], objects["already_gone"], objects["owed"]) == (1, 1, 0)
+    ended(project, 2)
+    for key, version, _ in s3.versions(bucket)[:1]:
+        s3.client.delete_object(Bucket=bucket, Key=key, VersionId=version)
+    objects = cleaned(project).objects
+    assert (objects.removed, objects.already_gone, objects.owed) == (1, 1, 0)
     assert s3.versions(bucket) == []
 
 
@@ -96,7 +102,7 @@ def test_s3_is_down(project, s3, bucket):
         ("remove_object", "pending", 0)
     }
     assert {"Could not connect to the endpoint URL" in one["last_error"] for one in shown} == {True}
-    assert project.json(*GO)["objects"]["owed"] == 3
+    assert cleaned(project).objects.owed == 3
     s3.resume()
     assert "3 objects removed" in project.ok("poll").out
     assert s3.versions(bucket) == [] and project.json("outbox") == []
@@ -151,8 +157,7 @@ def test_s3_refuses_it_all(project, s3, bucket, status, code, attempts):
     # botocore asks HeadBucket where a bucket is that it was sent away from.
     refused = error(status, code, "no, not now")
     s3.interfere(lambda request: None if request.operation == "HeadBucket" else refused)
-    with project.tracker() as tracker:
-        objects = tracker.cleanup(older_than=-1).objects
+    objects = cleaned(project).objects
     assert (objects.requested, objects.removed, objects.owed) == (2, 0, 2)
     owed = removals(project)
     assert {one["attempts"] for one in owed} == {attempts}
@@ -176,9 +181,9 @@ def test_object_lock(project, s3, bucket):
     held, other = ended(project, 2)
     hold = {"Status": "ON"}
     s3.client.put_object_legal_hold(Bucket=name, Key=key_of(held), LegalHold=hold)
-    project.ok(*GO)
+    cleaned(project)
     assert s3.keys(name) == [key_of(held)] and other
-    [owed] = project.json("outbox")
+    [owed] = removals(project)
     assert "AccessDenied" in owed["last_error"] and owed["attempts"] == 1
 
 
@@ -188,7 +193,7 @@ def test_a_bucket_that_is_not_allowed_any_more(project, s3, bucket):
     ended(project)
     project.configure(storage={"endpoint_url": s3.url, "allowed_buckets": ["others"]})
     s3.forget()
-    project.ok(*GO)
+    cleaned(project)
     [owed] = removals(project)
     assert f"bucket '{bucket}' is not in storage.allowed_buckets" in owed["last_error"]
     assert s3.log == [] and len(s3.keys(bucket)) == 1
@@ -197,18 +202,16 @@ def test_a_bucket_that_is_not_allowed_any_more(project, s3, bucket):
 def test_an_object_that_two_jobs_use(project, s3, bucket):
     """An object that several jobs use goes with the last of them, and not before."""
     version = s3.put(bucket, "shared", b"1234")
-    jobs = []
-    for number in range(2):
-        with project.tracker() as tracker:
-            job = tracker.add("docs", f"{number}", objects=[f"s3://{bucket}/shared"], owned=True)
-        jobs.append(job.local_id)
-    project.ok("complete", jobs[0])
-    assert project.json(*GO)["objects"]["requested"] == 0
+    uses = {"objects": [f"s3://{bucket}/shared"], "owned": True}
+    project.ended("0", **uses)
+    last = project.add("1", **uses)
+    assert cleaned(project).objects.requested == 0
     assert s3.versions(bucket) == [("shared", version, 4)]
-    [stored] = project.json("objects", jobs[1])
-    assert (stored["state"], stored["version_id"]) == ("present", version)
-    project.ok("complete", jobs[1])
-    assert project.json(*GO)["objects"]["removed"] == 1
+    with project.tracker() as tracker:
+        [stored] = tracker.objects(last)
+        assert (stored["state"], stored["version_id"]) == ("present", version)
+        tracker.complete(last)
+    assert cleaned(project).objects.removed == 1
     assert s3.versions(bucket) == []
 
 
@@ -219,10 +222,11 @@ def test_an_upload_that_never_ended(project, s3):
     file = project.path / "big.bin"
     file.write_bytes(b"x" * 6_000_000)
     s3.interfere(lambda *_: error(403, "AccessDenied"), "UploadPart")
-    job = project.ok("submit", "docs", file).line
+    job = project.attempted(file=file)
     assert len(s3.uploads(bucket)) == 1
-    project.ok("fail", job)
-    assert project.json(*GO)["objects"]["removed"] == 1
+    with project.tracker() as tracker:
+        tracker.fail(job)
+    assert cleaned(project).objects.removed == 1
     assert s3.uploads(bucket) == [] and s3.versions(bucket) == []
 
 
@@ -245,5 +249,5 @@ def test_ctrl_c(project, s3, bucket):
     assert done.code == 130 and json.loads(done.out)["stopped"] is True
     assert project.rows("SELECT * FROM processing_jobs") == []
     assert len(removals(project)) == len(s3.keys(bucket))
-    project.ok("poll")
+    project.poll()
     assert s3.versions(bucket) == [] and removals(project) == []

@@ -24,6 +24,22 @@ def make_due(project):
     project.write("UPDATE budgets SET paused_until = ? WHERE paused_until NOTNULL", LONG_AGO)
 
 
+def complete(project, job):
+    with project.tracker() as tracker:
+        tracker.complete(job)
+
+
+def fail(project, job):
+    with project.tracker() as tracker:
+        tracker.fail(job)
+
+
+def cleaned(project, **options):
+    """The receipt of a cleanup that takes all that has ended."""
+    with project.tracker() as tracker:
+        return tracker.cleanup(older_than=-1, **options)
+
+
 def ended(project, count):
     """So many finished jobs at `docs`, which calls them 0, 1, …"""
     for number in range(count):
@@ -55,7 +71,7 @@ def test_one_job_in_a_call(project, service):
     }
     project.configure({"cleanup": {"request": request}})
     job = project.attempted({"language": "en"})
-    project.ok("complete", job)
+    complete(project, job)
     project.ended("a/b", variables={"project": "spring"})
     assert "services asked to clean up: jobs 2" in project.ok(*GO).out.splitlines()
     assert {(one.method, one.path): one.json for one in asked(service)} == {
@@ -71,16 +87,15 @@ def test_one_job_in_a_call(project, service):
     ids=["503", "broken", "429"],
 )
 def test_a_service_in_trouble(project, service, answer, attempts):
-    """A service that cannot be asked now keeps no job: exit 0, the rows go, the call stays owed and
+    """A service that cannot be asked now keeps no job: the rows go, the call stays owed and
     a later poll makes it; a 429 burns no attempt."""
     service.scripts["cleanup"] = [answer, {}]
     project.configure({"cleanup": {"request": ASK}}, cleanup={"automatic": False})
     ended(project, 2)
-    assert project.json(*GO)["rows_deleted"] == 2
+    assert cleaned(project).rows_deleted == 2
     assert [one["attempts"] for one in owed(project)] == [attempts] * 2
-    assert {one["kind"] for one in project.json("outbox")} == {"clean_up"}
     make_due(project)
-    project.ok("poll")
+    project.poll()
     assert owed(project) == []
     assert sorted(asked(service)[-1].json["job_ids"]) == ["0", "1"]
 
@@ -91,7 +106,7 @@ def test_a_service_that_refuses(project, service):
     service.scripts["cleanup"] = [Answer(b"", 404)]
     project.configure({"cleanup": {"request": ASK}}, cleanup={"automatic": False})
     ended(project, 1)
-    project.ok(*GO)
+    cleaned(project)
     assert owed(project) == []
     service.scripts["cleanup"] = [Answer({"error": {"message": "not while it is audited"}}, 403)]
     ended(project, 1)
@@ -112,12 +127,11 @@ def test_as_well_or_instead(project, service, s3, instead):
     bucket = project.upload_to(s3, {"cleanup": {"request": ASK, "instead": instead}})
     file = project.path / "input.txt"
     file.write_text("text")
-    job = project.attempted(file=file)
-    project.ok("complete", job)
-    receipt = project.json(*GO)
-    assert receipt["objects"]["requested"] == (0 if instead else 1)
+    complete(project, project.attempted(file=file))
+    receipt = cleaned(project)
+    assert receipt.objects.requested == (0 if instead else 1)
     assert len(s3.versions(bucket)) == (1 if instead else 0)
-    assert receipt["files"]["removed"] == 1 and receipt["services_asked"] == 1
+    assert receipt.files.removed == 1 and receipt.services_asked == 1
     assert [one.json for one in asked(service)] == [{"job_ids": ["srv-1"]}]
     assert project.rows("SELECT * FROM objects") == []
 
@@ -129,11 +143,11 @@ def test_instead_is_not_for_what_the_service_never_had(project, s3):
     file = project.path / "input.txt"
     file.write_text("text")
     job = project.record(file=file)
-    s3.interfere(lambda request: project.ok("fail", job) and None, "PutObject")
+    s3.interfere(lambda _: fail(project, job), "PutObject")
     project.poll()
     assert len(s3.versions(bucket)) == 1
-    assert project.json(*GO, "--dry-run")["objects"]["requested"] == 1
-    project.ok(*GO)
+    assert cleaned(project, dry_run=True).objects.requested == 1
+    cleaned(project)
     assert s3.versions(bucket) == []
 
 
@@ -143,5 +157,5 @@ def test_a_service_that_is_not_there_any_more(project, service):
     project.configure()
     text = project.toml.read_text().replace('"docs"', '"other"')
     project.toml.write_text(text)
-    assert project.json(*GO)["rows_deleted"] == 2
+    assert cleaned(project).rows_deleted == 2
     assert asked(service) == []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from contract import PREVIEW, PREVIEW_JOB, PREVIEW_PLACE, RECEIPT, REMOVALS, has_keys
+from helping import many_ended, on_a_terminal
 from service import Answer
-from terminal import on_a_terminal
 
 OLD = "2020-01-01T00:00:00.000Z"
 NONE = dict.fromkeys(REMOVALS.split(), 0)
@@ -99,11 +99,11 @@ def test_dry_run(project, service):
 
 def test_a_long_dry_run(project):
     """Of many, --dry-run prints some and says how many more; --json has them all."""
-    jobs = [project.ended(str(number)) for number in range(25)]
+    jobs = many_ended(project, 25)
     said = project.ok("cleanup", "--older-than", "0s", "--dry-run").out.splitlines()
     assert said[-1] == "  … and 5 more; --json lists them all"
     told = project.json("cleanup", "--older-than", "0s", "--dry-run")
-    assert [one["local_id"] for one in told["jobs"]] == jobs
+    assert sorted(one["local_id"] for one in told["jobs"]) == sorted(jobs)
 
 
 @pytest.mark.parametrize(
@@ -193,15 +193,13 @@ def test_what_is_still_owed_stays(project):
 
 def test_two_at_once(project):
     """Two cleanups at once delete each job once, and their receipts add up."""
-    with project.tracker() as tracker:
-        for number in range(600):
-            tracker.complete(tracker.add("docs", str(number)))
+    many_ended(project, 1200)
     commands = [project.start("cleanup", "--older-than", "0s", "--json") for _ in range(2)]
     receipts = [command.end().json for command in commands]
-    assert sum(one["rows_deleted"] for one in receipts) == 600
+    assert sum(one["rows_deleted"] for one in receipts) == 1200
     assert ids(project) == set()
     told = project.rows("SELECT count(*) AS n FROM job_events WHERE type = 'job:deleted'")
-    assert told == [{"n": 600}]
+    assert told == [{"n": 1200}]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +209,7 @@ def test_two_at_once(project):
         (["--status", ""], "'' is not one of"),
         *[
             (["--older-than", text], 'expected a duration such as "20s"')
-            for text in ("soon", "", "-1d", "1e3s", "7 days", "nan", "1h1d", "99999999d")
+            for text in ("soon", "", "-1d", "99999999d")
         ],
     ],
     ids=str,

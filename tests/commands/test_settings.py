@@ -71,7 +71,7 @@ def test_slips_are_named(text, message):
     assert "\n" not in str(caught.value) and "pw@" not in str(caught.value)
 
 
-@pytest.mark.parametrize("arguments", [["poll"], ["submit", "docs"], ["cleanup"], ["outbox"]])
+@pytest.mark.parametrize("arguments", [["poll"], ["cleanup"]])
 def test_as_a_user_meets_them(project, service, arguments):
     """Whatever command comes upon a wrong setting ends with exit 2 and changes nothing."""
     project.add()

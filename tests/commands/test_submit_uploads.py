@@ -14,9 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from freezegun import freeze_time
+from helping import on_a_terminal
 from s3front import error
 from service import Answer
-from terminal import on_a_terminal
 
 from tracker.errors import TrackerError
 
@@ -36,7 +36,7 @@ def written(project, content=b"text", name="input.txt"):
     return file
 
 
-def large(project, size=12_000_000):
+def large(project, size=11_000_000):
     return written(project, random.Random(size).randbytes(size), "big.bin")
 
 
@@ -200,7 +200,7 @@ def test_a_bar_on_a_terminal(project, bucket):
     --json, have none."""
     file = large(project)
     shown = on_a_terminal(project, "submit", "docs", file)
-    assert "spooling" in shown and "uploading" in shown and "12.0/12.0 MB" in shown
+    assert "spooling" in shown and "uploading" in shown and "11.0/11.0 MB" in shown
     assert on_a_terminal(project, "submit", "docs", written(project)) == ""
     assert on_a_terminal(project, "submit", "docs", file, "--json") == ""
 
@@ -230,7 +230,7 @@ def test_ctrl_c(project, service, s3, bucket, signals):
     assert command.end().code == 130
     released.set()
     assert service.seen == []
-    project.until(lambda: project.ok("poll") and project.row(job)["server_id"])
+    project.until(lambda: project.poll() or project.row(job)["server_id"])
     assert stored(s3, bucket) == file.read_bytes() and s3.uploads(bucket) == []
     assert s3.counts["CreateMultipartUpload"] == 1 and service.count("POST") == 1
 
@@ -239,28 +239,31 @@ def test_ctrl_c(project, service, s3, bucket, signals):
 
 
 @pytest.mark.parametrize(
-    ("storage", "arguments", "told"),
+    ("storage", "name", "told"),
     [
-        ({}, ["nowhere.pdf"], "nowhere.pdf: No such file or directory"),
-        ({}, ["."], ". is not a file"),
-        ({}, ["empty"], "empty is empty"),
-        ({"bucket": None}, ["full"], "storage.bucket: is missing, and a file is to be uploaded"),
-        ({"bucket": "no bucket"}, ["full"], "storage.bucket: expected the name of a bucket"),
-        ({"allowed_buckets": []}, ["full"], "is not in storage.allowed_buckets"),
-        ({"allowed_buckets": ["x-y-z"]}, ["full"], "is not in storage.allowed_buckets"),
-        ({"bucket": "x-y-z", "allowed_buckets": ["x-y-z"], "prefix": "x" * 600}, ["full"],
+        ({}, "nowhere.pdf", "nowhere.pdf: No such file or directory"),
+        ({}, ".", "is not a file"),
+        ({}, "empty", "empty is empty"),
+        ({"bucket": None}, "full", "storage.bucket: is missing, and a file is to be uploaded"),
+        ({"bucket": "no bucket"}, "full", "storage.bucket: expected the name of a bucket"),
+        ({"allowed_buckets": []}, "full", "is not in storage.allowed_buckets"),
+        ({"allowed_buckets": ["x-y-z"]}, "full", "is not in storage.allowed_buckets"),
+        ({"bucket": "x-y-z", "allowed_buckets": ["x-y-z"], "prefix": "x" * 600}, "full",
          "storage.prefix: is longer than 512 bytes"),
     ],
     ids=str,
 )  # fmt: skip
-def test_what_cannot_be_submitted(project, service, s3, storage, arguments, told):
-    """A file or setting by which nothing could ever be uploaded is one line, exit 2: nothing is
+def test_what_cannot_be_submitted(project, service, s3, storage, name, told):
+    """A file or setting by which nothing could ever be uploaded is a usage error: nothing is
     recorded, copied or sent."""
     project.create()
     written(project, b"", "empty"), written(project, b"x", "full")
     project.upload_to(s3, storage=storage)
-    assert told in project.refused(2, "submit", "docs", *arguments)
-    assert s3.log == service.seen == []
+    before = project.dump()
+    with pytest.raises(TrackerError) as caught, project.tracker() as tracker:
+        tracker.submit("docs", file=project.path / name)
+    assert told in str(caught.value) and caught.value.exit_code == 2
+    assert project.dump() == before and s3.log == service.seen == []
     assert not list(project.path.glob("tracker.db.files/spool/*"))
 
 

@@ -218,9 +218,7 @@ def test_traces_may_be_several_versions(ask: Asker, s3: S3Server, key: str) -> N
     "page",
     [
         2,
-        pytest.param(
-            1, marks=pytest.mark.xfail(strict=True, reason="no more than two pages are read")
-        ),
+        1,
     ],
 )
 def test_traces_are_listed_to_their_end(ask: Asker, s3: S3Server, page: int) -> None:

@@ -112,6 +112,11 @@ class Database:
         with self._lock, self._told():
             return self._connection.executemany(sql, rows).rowcount
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a write transaction is open, here or further out."""
+        return self._connection.in_transaction
+
     def change_count(self) -> int:
         """A number that differs after something was committed, by whomever."""
         # data_version moves only with the commits of others.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +24,23 @@ class Unreadable:
 
 @dataclass(slots=True)
 class Claimed:
-    """What one claim brought."""
+    """What one claim brought. Operations may still have to be ``read`` from their rows, which is
+    nothing to hold the write lock for; ``count`` is how many there are."""
 
     jobs: list[Job] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
+    count: int = 0
+    late: list[Callable[[], Claimed]] = field(default_factory=list)
+
+    def read(self) -> Claimed:
+        """The same, with all operations."""
+        for read in self.late:
+            found = read()
+            self.operations += found.operations
+            self.unreadable += found.unreadable
+        self.late.clear()
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +125,8 @@ class Claims(Ledger):
             jobs = self._jobs_of([row[1] for row in rows], now) if rows else {}
             objects = self._objects([row[9] for row in rows if row[9] is not None])
         rows.sort(key=lambda row: (row[10], row[11]))
-        return _operations(rows, jobs, objects)
+        found = Claimed(count=len(rows), late=[lambda: _operations(rows, jobs, objects)])
+        return found if self.database.in_transaction else found.read()
 
     def _jobs_of(self, local_ids: list[str], now: float) -> dict[str, tuple[Job, str]]:
         wanted = {"local_ids": to_json(local_ids), "now": clock.to_text(now)}

@@ -107,15 +107,15 @@ class Upkeep(Ledger):
     def prune_events(self) -> int:
         """Delete a batch of events older than 7 days; ``meta.events_pruned_to`` tells a late
         reader where what is left begins."""
-        with self.database.transaction():
-            rows = self.database.write(
-                self.sql["prune_events"],
-                {
-                    "below": 2**63 - 1,
-                    "before": clock.to_text(self.now() - EVENT_RETENTION),
-                    "limit": PRUNE_BATCH,
-                },
-            )
-            if rows:
-                self._set_meta("events_pruned_to", str(max(row[0] for row in rows)))
-        return len(rows)
+        before = clock.to_text(self.now() - EVENT_RETENTION)
+        old = []
+        # Events are in the order of time: looking stops at the first one that is young.
+        for seq, at in self.database.read(self.sql["first_events"], {"limit": PRUNE_BATCH}):
+            if at >= before:
+                break
+            old.append(seq)
+        if old:
+            with self.database.transaction():
+                self.database.write(self.sql["prune_events"], {"last": old[-1]})
+                self._set_meta("events_pruned_to", str(old[-1]))
+        return len(old)

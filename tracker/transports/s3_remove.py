@@ -71,7 +71,9 @@ def _survey(client: S3Client, task: Remove) -> dict[str, list[Version]]:
     # Up to where the listing told everything: all keys before this one.
     told = b""
     try:
-        for page in _pages(client, task.bucket, keys, most=2 + len(keys) // 250):
+        for page in _pages(
+            client, task.bucket, keys, most=2 + len(keys) // 250 if len(keys) > 1 else MOST
+        ):
             for key, version in _versions_in(page):
                 if key in found:
                     found[key].append(version)
