@@ -38,6 +38,11 @@ class Pending:
     def __bool__(self) -> bool:
         return bool(self._outcomes)
 
+    @property
+    def full(self) -> bool:
+        """Whether there is enough for a settlement: more shall not be claimed before it."""
+        return len(self._outcomes) >= SETTLE_COUNT
+
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """These are owed to the ledger from now on."""
         if not self._outcomes:
@@ -51,8 +56,7 @@ class Pending:
             return float("inf")
         # A create's server id is the one thing that cannot be asked for again.
         hurry = any(isinstance(one, Attempted) for one in self._outcomes)
-        full = len(self._outcomes) >= SETTLE_COUNT
-        return self._oldest + (0.0 if hurry or full else SETTLE_SECONDS)
+        return self._oldest + (0.0 if hurry or self.full else SETTLE_SECONDS)
 
     @property
     def claims(self) -> list[Claim]:

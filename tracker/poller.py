@@ -172,7 +172,8 @@ class Poller:
     # One turn: what came back is settled and what is due is claimed, in one transaction.
 
     def _turn(self) -> None:
-        wanting = [] if self._stopping or self.summary.paused else self._traffic.wanting(self._only)
+        held_back = self._stopping or self.summary.paused or self._pending.full
+        wanting = [] if held_back else self._traffic.wanting(self._only)
         if wanting and not self._presence.registered:
             self._presence.beat()
         settling = self._pending and (

@@ -124,7 +124,7 @@ def check(yard: Yard, bucket: Bucket) -> None:
     assert {one for one in files if one.exists()} == named, "files that nobody names"
 
 
-@pytest.mark.parametrize("versioned", [True, False] if FULL else [True])
+@pytest.mark.parametrize("versioned", [True, False] if FULL else [True], ids=str)
 def test_kill_uploads_and_cleanups(make_yard: MakeYard, s3: S3Server, versioned: bool) -> None:
     """However often submissions with uploads, cleanups and pollers are killed: in the end no
     object, version, delete marker or unfinished upload is in the bucket, and no file in the folder,

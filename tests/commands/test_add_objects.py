@@ -222,3 +222,22 @@ def test_one_that_is_being_removed(project, s3, bucket):
         tracker.poll()
     assert [one["state"] for one in uses(project, job.local_id)] == ["present"]
     assert s3.keys(bucket) == ["a"]
+
+
+def test_one_that_is_going_just_now(project, s3, bucket):
+    """An object whose removal is on its way cannot be taken on any more: exit 5, and the job is not
+    recorded; afterwards it is not there."""
+    s3.put(bucket, "a")
+    uri = f"s3://{bucket}/a"
+    project.ended("1", objects=[uri], owned=True)
+    told = []
+
+    def meanwhile(_):
+        told.append(project.run("add", "docs", "2", "--object", uri, "--owned"))
+
+    s3.interfere(meanwhile, "DeleteObjects")
+    with project.tracker() as tracker:
+        assert tracker.cleanup(older_than=-1).objects.removed == 1
+    [done] = told
+    assert done.code == 5 and f"{uri} is being removed" in done.error
+    assert project.rows("SELECT * FROM processing_jobs") == [] and s3.versions(bucket) == []

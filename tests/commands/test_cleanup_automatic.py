@@ -89,17 +89,17 @@ def test_not_by_itself(project):
 def test_who_does_not(project):
     """A poll of some services or jobs, one while everything is paused, a wait and a submit leave
     old jobs alone."""
-    running = project.add("srv-1")
     old(project, "a")
-    project.write("UPDATE processing_jobs SET completed_at = NULL WHERE server_id = 'srv-1'")
-    project.ok("poll", running)
+    running = project.add("srv-1")
     project.ok("poll", "--service", "docs")
-    project.ok("submit", "docs")
-    project.ok("pause")
-    project.ok("poll")
-    assert "a" in jobs(project)
-    project.ok("resume")
-    project.ok("poll")
+    with project.tracker() as tracker:
+        tracker.poll([running])
+        tracker.attempt([tracker.submit("docs", sync=False).local_id])
+        tracker.pause()
+        tracker.poll()
+        assert "a" in jobs(project)
+        tracker.resume()
+        tracker.poll()
     assert "a" not in jobs(project)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 DAY = 86400.0
 ROUNDS = 1
-"""Mixtures for each set of arguments; 50 took two minutes and were as well."""
+"""Mixtures for each set of arguments; 20 for each take a minute and a half, and hold as well."""
 RETENTION = {"older_than": "7d", "failed": "3d"}
 SLOW = {"older_than": "20d", "failed": "1d"}
 ASKED = {"request": {"path": "/jobs/cleanup", "json": {"ids": "{server_ids}"}}}
@@ -109,7 +109,7 @@ def test_what_a_preview_says_is_what_goes(
             done = tracker.cleanup(**arguments)
         after = state(project, s3, bucket)
         assert foreseen(told) == (before[0] - after[0], before[1] - after[1])
-        assert 0 < told.rows_deleted == done.rows_deleted < len(before[0])
+        assert 0 < told.rows_deleted == done.rows_deleted <= len(before[0])
         for one, other in ((told.objects, done.objects), (told.files, done.files)):
             assert one.requested == other.requested == other.removed
             assert one.bytes_freed == other.bytes_freed

@@ -206,10 +206,9 @@ def test_two_at_once(project):
     ("arguments", "told"),
     [
         (["--status", "processing"], "'processing' is not one of"),
-        (["--status", ""], "'' is not one of"),
         *[
             (["--older-than", text], 'expected a duration such as "20s"')
-            for text in ("soon", "", "-1d", "99999999d")
+            for text in ("soon", "-1d", "")
         ],
     ],
     ids=str,

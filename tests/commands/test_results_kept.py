@@ -48,7 +48,7 @@ def test_where_it_is_kept(project, service, s3, keep, body):
     assert s3.keys(bucket) == [
         f"{job}/result/{content['sha256'][:16]}.bin" for _ in range(place == "object")
     ]
-    if body is LARGE:
+    if body is LARGE and place != "row":
         command = [project.command, "show", job, "--result"]
         shown = subprocess.run(command, cwd=project.path, env=project.env, stdout=subprocess.PIPE)
         assert (shown.returncode, shown.stdout) == (0, body)

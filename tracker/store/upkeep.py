@@ -107,15 +107,18 @@ class Upkeep(Ledger):
     def prune_events(self) -> int:
         """Delete a batch of events older than 7 days; ``meta.events_pruned_to`` tells a late
         reader where what is left begins."""
-        before = clock.to_text(self.now() - EVENT_RETENTION)
+        now = self.now()
+        before, at_most = clock.to_text(now - EVENT_RETENTION), clock.to_text(now)
         old = []
-        # Events are in the order of time: looking stops at the first one that is young.
+        # Events are in the order of time: looking stops at the first one that is young. One that
+        # is dated after now was written by a clock that was wrong.
         for seq, at in self.database.read(self.sql["first_events"], {"limit": PRUNE_BATCH}):
-            if at >= before:
+            if before <= at <= at_most:
                 break
             old.append(seq)
         if old:
             with self.database.transaction():
                 self.database.write(self.sql["prune_events"], {"last": old[-1]})
-                self._set_meta("events_pruned_to", str(old[-1]))
+                known = int(self.get_meta("events_pruned_to") or 0)
+                self._set_meta("events_pruned_to", str(max(old[-1], known)))
         return len(old)
