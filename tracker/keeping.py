@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tracker import clock
 from tracker.errors import CallFailed, NotFound, UsageError
 from tracker.model import FILES, FINISHED, REMOVALS, Fault, Scheme, StoredObject
 from tracker.serving import OnPoller, Progress, Serving
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("tracker.cleanup")
 
 OnRows = Callable[[int], None]
+
+BREATH_SECONDS = 0.05
+"""The longest pause between two batches of a cleanup, for whoever else wants to write."""
 
 
 class Keeping(Serving):
@@ -152,9 +156,14 @@ class Keeping(Serving):
         stopped: Callable[[], bool],
     ) -> Cleaner:
         cleaner = self._cleaner(retention, archive)
-        while not stopped() and cleaner.step():
+        while not stopped():
+            began = clock.monotonic()
+            if not cleaner.step():
+                break
             if on_rows is not None:
                 on_rows(cleaner.receipt.rows_deleted)
+            # SQLite's lock knows no queue: who waits for it gets it only where nobody has it.
+            clock.sleep(min((clock.monotonic() - began) / 2, BREATH_SECONDS))
         return cleaner
 
     def _cleaner(self, retention: Retention, archive: Archive | None = None) -> Cleaner:

@@ -169,6 +169,17 @@ def test_s3_refuses_it_all(project, s3, bucket, status, code, attempts):
     assert s3.versions(bucket) == [] and removals(project) == []
 
 
+def test_sent_round_in_circles(project, s3, bucket):
+    """A server that sends every request to another region, and tells none, is given up on with a
+    line that says so."""
+    ended(project)
+    s3.interfere(lambda _: error(301, "PermanentRedirect", "elsewhere"))
+    assert cleaned(project).objects.owed == 1
+    [owed] = removals(project)
+    assert "region" in owed["last_error"] and "Recursion" not in owed["last_error"]
+    assert owed["attempts"] == 1
+
+
 def test_object_lock(project, s3, bucket):
     """An object under a legal hold stays, with S3's own words in the outbox; the others go."""
     s3.need_front()  # a lock outlives the test

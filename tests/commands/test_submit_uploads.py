@@ -117,6 +117,7 @@ def test_offline(project, service, s3, bucket):
     s3.pause()
     done = project.ok("submit", "docs", file)
     assert "recorded, not accepted yet: upload_input" in done.err.splitlines()[-1]
+    assert done.err.count("WARNING") == 1  # one attempt
     told = project.json("explain", done.line)
     assert "Could not connect to the endpoint URL" in told["why"] and "upload_input" in str(told)
     file.unlink()
@@ -289,6 +290,7 @@ def test_a_file_that_changes_while_it_is_copied(project, s3, bucket, change):
     assert project.rows("SELECT * FROM processing_jobs") == []
     assert project.rows("SELECT * FROM objects") == project.rows("SELECT * FROM operations") == []
     assert not list(project.path.glob("tracker.db.files/spool/*")) and s3.log == []
+    assert sum(counts) <= 4 * 2**20  # not for as long as it grows
 
 
 def test_a_copy_that_was_spoilt(project, service, s3, bucket):
