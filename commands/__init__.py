@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF)
+"""What writing to an output that takes no more ends with."""
 
 
 def main() -> None:
@@ -31,9 +35,18 @@ def main() -> None:
         code = _say("interrupted; what was recorded is safe", 130)
     except BrokenPipeError:
         # The reader went away (`| head`): nothing to tell, and nowhere to tell it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         code = 0
+    except OSError as error:
+        if error.filename is not None or error.errno not in FULL:
+            raise
+        _close_output()
+        code = _say(f"cannot write the output: {error.strerror}", 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _close_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message: str, code: int) -> int:

@@ -87,6 +87,12 @@ class Duration(click.ParamType[float]):
 
 DURATION = Duration()
 
+LARGEST = 2**63 - 1
+"""No number in the ledger is larger."""
+
+COUNT = click.IntRange(1, LARGEST)
+SEQ = click.IntRange(0, LARGEST)
+
 
 def common(function: Function) -> Function:
     """Give a command ``--config`` and ``--db``, and its `Settings` as first argument."""
@@ -190,7 +196,8 @@ class Stop:
 @contextmanager
 def stoppable() -> Iterator[tuple[Stop, Callable[[Poller], None]]]:
     """Have SIGTERM and Ctrl-C stop the poller that is handed over: it finishes what is in flight,
-    writes it, and releases the rest. A second Ctrl-C does not wait."""
+    writes it, and releases the rest. A second Ctrl-C does not wait. SIGUSR1 has it try at once
+    whoever could not be reached."""
     stop = Stop()
     pollers: list[Poller] = []
 
@@ -201,7 +208,13 @@ def stoppable() -> Iterator[tuple[Stop, Callable[[Poller], None]]]:
         for poller in pollers:
             poller.stop()
 
+    def hurry(number: int, _: object) -> None:
+        for poller in pollers:
+            poller.hurry()
+
     before = {one: signal.signal(one, handle) for one in (signal.SIGINT, signal.SIGTERM)}
+    if hasattr(signal, "SIGUSR1"):  # not on Windows
+        before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, hurry)
 
     def hand_over(poller: Poller) -> None:
         pollers.append(poller)

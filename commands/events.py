@@ -7,19 +7,19 @@ from dataclasses import asdict
 
 import click
 
-from tracker.commands.common import Settings, common, json_option, print_json
+from tracker.commands.common import COUNT, SEQ, Settings, common, json_option, print_json
 
 
 @click.command()
 @click.argument("job", required=False)
 @click.option(
     "--after",
-    type=click.IntRange(0),
+    type=SEQ,
     default=0,
     metavar="SEQ",
     help="Only events after this number.",
 )
-@click.option("--limit", type=click.IntRange(1), help="At most so many.")
+@click.option("--limit", type=COUNT, help="At most so many.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what happens from now on.")
 @json_option
 @common

@@ -71,7 +71,7 @@ def _row(job: ProcessingJob, now: float) -> tuple[str | None, ...]:
         job.remote_state,
         None if job.progress is None else f"{job.progress:.0%}",
         job.document_id,
-        age(now - clock.to_seconds(job.created_at)),
+        age(now - clock.read(job.created_at, now)),
         note,
     )
 

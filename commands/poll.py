@@ -6,7 +6,15 @@ from dataclasses import asdict
 
 import click
 
-from tracker.commands.common import DURATION, Settings, common, json_option, print_json, stoppable
+from tracker.commands.common import (
+    COUNT,
+    DURATION,
+    Settings,
+    common,
+    json_option,
+    print_json,
+    stoppable,
+)
 
 
 @click.command()
@@ -18,7 +26,7 @@ from tracker.commands.common import DURATION, Settings, common, json_option, pri
     metavar="TIME",
     help="Go on with what becomes due in this time (55s, 10m).",
 )
-@click.option("--limit", type=click.IntRange(1), help="Poll no more than so many jobs.")
+@click.option("--limit", type=COUNT, help="Poll no more than so many jobs.")
 @click.option("--service", "services", multiple=True, help="Serve only this service (repeatable).")
 @click.option("--overlap", is_flag=True, help="Poll also while another poller is at work.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")

@@ -11,7 +11,7 @@ from tracker.commands.common import Settings, common, json_option, print_json
 @json_option
 @common
 def command(settings: Settings, as_json: bool) -> None:
-    """Turn polling and submitting on again.
+    """Turn polling and submitting on again, and try at once whoever could not be reached.
 
     \b
     tracker resume

@@ -18,7 +18,8 @@ def command(settings: Settings, services: tuple[str, ...], quiet: bool, as_json:
     """Poll until SIGTERM or Ctrl-C.
 
     Any number of these may run beside each other. Told to stop, it finishes what is in flight,
-    writes it, and gives back the rest.
+    writes it, and gives back the rest. SIGUSR1 has it try at once the services that could not be
+    reached or refused the credentials.
 
     \b
     tracker run

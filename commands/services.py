@@ -66,7 +66,7 @@ def _row(one: dict[str, Any]) -> tuple[Any, ...]:
 @json_option
 @common
 def check(settings: Settings, names: tuple[str, ...], as_json: bool) -> int:
-    """Check the services: their tables, and whether their credentials can be read.
+    """Check the services: their tables, whether their credentials can be read, and whose they are.
 
     Exits 1 when credentials are missing; no service is called, no secret is shown.
 
@@ -75,12 +75,25 @@ def check(settings: Settings, names: tuple[str, ...], as_json: bool) -> int:
     """
     with settings.open() as tracker:
         found = [
-            {"service": name, "definition": "ok", "credentials": tracker.signed_in(name)}
+            {"service": name, "definition": "ok", **tracker.signed_in(name)}
             for name in names or tracker.services
         ]
     if as_json:
         print_json(found)
     else:
-        columns = ("SERVICE", "DEFINITION", "CREDENTIALS")
-        print_table(columns, [tuple(one.values()) for one in found])
+        columns = ("SERVICE", "DEFINITION", "ACCOUNT", "CREDENTIALS", "FROM", "EXPIRES")
+        print_table(
+            columns,
+            [
+                (
+                    one["service"],
+                    one["definition"],
+                    one["account"],
+                    one["credentials"],
+                    ", ".join(one["from"]),
+                    "" if one["expires_in"] is None else f"in {one['expires_in']:.0f} s",
+                )
+                for one in found
+            ],
+        )
     return 0 if all(one["credentials"] in ("ok", "none needed") for one in found) else 1

@@ -20,10 +20,11 @@ from tracker.commands.common import (
 
 @click.command()
 @click.argument("job")
+@click.option("--refresh", is_flag=True, help="Ask the service first; it may be new here.")
 @click.option("--result", is_flag=True, help="Write the kept result, and nothing else, to stdout.")
 @json_option
 @common
-def command(settings: Settings, job: str, result: bool, as_json: bool) -> None:
+def command(settings: Settings, job: str, refresh: bool, result: bool, as_json: bool) -> None:
     """Show JOB: its state, what it owes, what is kept, and its timeline.
 
     \b
@@ -34,7 +35,7 @@ def command(settings: Settings, job: str, result: bool, as_json: bool) -> None:
         if result:
             sys.stdout.buffer.write(tracker.result(job))
             return
-        found = tracker.get(job)
+        found = tracker.get(job, max_age=0.0 if refresh else None)
         details = tracker.details(found)
         events = [
             {"seq": event.seq, "at": event.at, "type": event.type, "data": event.data}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,7 +20,10 @@ from tracker.commands.common import (
     stoppable,
 )
 from tracker.commands.progress import transfer
-from tracker.errors import UsageError
+from tracker.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from tracker.tracker import Tracker
 
 
 @click.command()
@@ -98,13 +101,20 @@ def command(
         sys.stdout.flush()
         if not no_sync:
             tracker.attempt([job.local_id], on_poller, on_bytes("uploading"))
-            _tell(tracker.explain(job.local_id))
+            tell_what_is_owed(tracker, job.local_id, "not accepted yet")
     return stop.exit_code
 
 
-def _tell(told: dict[str, Any]) -> None:
+def tell_what_is_owed(
+    tracker: Tracker, local_id: str, but: str = "not told the service yet"
+) -> None:
+    """Say on standard error what an attempt did not get done, if anything."""
+    try:
+        told = tracker.explain(local_id)
+    except NotFound:
+        return  # somebody has deleted it meanwhile: what is gone owes nothing
     if told["owed"]:
-        line = f"recorded, not accepted yet: {told['owed'][0]}; {told['why']}"
+        line = f"recorded, {but}: {told['owed'][0]}; {told['why']}"
         click.echo(printable(line), err=True)
 
 

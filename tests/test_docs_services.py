@@ -11,7 +11,7 @@ from tracker import config
 from tracker.services import known_keys, load_services
 
 TEXT = (Path(__file__).parent.parent / "docs" / "services.md").read_text()
-CALLS = ("create", "status", "result", "delete", "cleanup")
+CALLS = ("create", "status", "result", "update", "cancel", "delete", "list", "cleanup")
 
 
 def documented() -> set[str]:

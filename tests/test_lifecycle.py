@@ -31,7 +31,7 @@ from tracker.schedule import PollPolicy, RetryPolicy
 
 calm = settings(deadline=None)  # a busy machine is no failure
 CODES = (0, 200, 302, 400, 401, 403, 404, 408, 409, 410, 422, 425, 429, 500, 502, 503, 504)
-EXCUSED = (Fault.THROTTLED, Fault.UNAUTHORISED)
+EXCUSED = (Fault.THROTTLED, Fault.UNAUTHORISED, Fault.SIGNED_OUT)
 FETCHING = Rules(fetches=True)
 TOLD = Rules(sinks=("ops", "desk"))
 

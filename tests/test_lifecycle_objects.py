@@ -21,16 +21,12 @@ from tracker.model import (
     Job,
     Kind,
     NewOperation,
-    ObjectChange,
-    ObjectState,
     Operation,
     OperationState,
     Reason,
-    Role,
-    Scheme,
     Status,
-    StoredObject,
 )
+from tracker.objects import ObjectChange, ObjectState, Role, Scheme, StoredObject
 from tracker.outcomes import Attempted
 from tracker.schedule import RetryPolicy
 
@@ -97,7 +93,8 @@ def test_an_upload_is_owed_before_its_create(priority):
     assert owed.payload["path"] == "/spool/x" and owed.object == target()
     upload = operation(Kind.UPLOAD_INPUT, **owed.payload)
     attempted = lifecycle.after_upload(upload, THERE, RETRY)
-    assert attempted.operations == [create] and attempted.object is THERE
+    assert attempted.becomes == create
+    assert attempted.object is THERE and attempted.operations == []
     assert attempted.state is None and attempted.transition is None
 
 
@@ -135,7 +132,9 @@ def test_no_step_loses_the_create(result, attempts, policy, jitter):
     is owed with its key, or a visible dead letter stands for both."""
     upload = operation(Kind.UPLOAD_INPUT, attempts, priority="high")
     attempted = lifecycle.after_upload(upload, result, policy, rnd=lambda: jitter)
-    creates = [(one.kind, one.idempotency_key, one.service) for one in attempted.operations]
+    becomes = [] if attempted.becomes is None else [attempted.becomes]
+    creates = [(one.kind, one.idempotency_key, one.service) for one in becomes]
+    assert attempted.operations == []
     if attempted.state is None:
         assert creates == [(Kind.CREATE, "key", "docs")]
         assert attempted.object is result and result.state is ObjectState.PRESENT

@@ -11,7 +11,8 @@ from pathlib import Path
 from tracker import clock
 from tracker.archive import Archive
 from tracker.errors import UsageError
-from tracker.model import FINISHED, Json, ObjectState, Scheme, StoredObject
+from tracker.model import FINISHED, Json
+from tracker.objects import ObjectState, Scheme, StoredObject
 from tracker.spool import Folder
 from tracker.store import Store
 from tracker.store.cleaning import Farewell, Finished

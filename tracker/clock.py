@@ -44,3 +44,28 @@ def to_seconds(text: str) -> float:
     """
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def read(text: str | None, otherwise: float) -> float:
+    """Seconds since 1970 of a time in the ledger; `otherwise` where somebody wrote something else
+    there."""
+    try:
+        return to_seconds(text or "")
+    except (ValueError, TypeError, OverflowError):
+        return otherwise
+
+
+def to_moment(text: str | None) -> float | None:
+    """Seconds since 1970 of a time as services write it: ISO-8601, or seconds or milliseconds
+    since 1970; None for anything else."""
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            return to_seconds(text)
+        except (ValueError, OverflowError):
+            return None
+    # So many seconds are the year 5138, so many milliseconds 1973.
+    return seconds / 1000 if seconds > 1e11 else seconds

@@ -97,7 +97,7 @@ def _last(job: ProcessingJob) -> str | None:
 
 def _next_poll(job: ProcessingJob, budget: Budget, now: float, every: float) -> dict[str, Any]:
     due = job.next_poll_at or clock.to_text(0)
-    overdue = clock.to_seconds(due) <= now
+    overdue = clock.read(due, now) <= now
     told: dict[str, Any] = {"next_at": due, "next": "a status call"}
     if budget.paused_for:
         told["next_at"] = max(due, budget.paused_until or due)

@@ -37,6 +37,9 @@ def _quiet(connection: sqlite3.Connection, configuration: str) -> bool:
     if connection.execute("SELECT 1 FROM pollers LIMIT 1").fetchone():
         return False
     sql = queries("sqlite")
+    (listing,) = connection.execute(sql["next_refresh"]).fetchone()
+    if listing is not None and listing <= now:
+        return False
     for services, earliest in (
         ("services_with_running_jobs", "earliest_poll"),
         ("services_with_operations", "earliest_attempt"),

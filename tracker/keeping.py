@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracker import clock
+from tracker.asking import Asking
 from tracker.errors import CallFailed, NotFound, UsageError
-from tracker.model import FILES, FINISHED, REMOVALS, Fault, Scheme, StoredObject
-from tracker.serving import OnPoller, Progress, Serving
+from tracker.model import FILES, FINISHED, REMOVALS, Fault
+from tracker.objects import Scheme, StoredObject
+from tracker.serving import Chore, OnPoller, Progress
 
 if TYPE_CHECKING:
     from tracker.archive import Archive
@@ -29,7 +31,7 @@ BREATH_SECONDS = 0.05
 """The longest pause between two batches of a cleanup, for whoever else wants to write."""
 
 
-class Keeping(Serving):
+class Keeping(Asking):
     """Only what is on record as the tracker's own is ever removed."""
 
     database: Path
@@ -170,6 +172,11 @@ class Keeping(Serving):
         from tracker.cleanup import Cleaner
 
         return Cleaner(self.store, self.folder, retention, self._farewells(), archive)
+
+    def _chores(self) -> list[Chore]:
+        """Clean up by itself, too."""
+        janitor = self._janitor()
+        return [*super()._chores(), *([janitor] if janitor is not None else [])]
 
     def _janitor(self) -> Janitor | None:
         from tracker.cleanup import Janitor

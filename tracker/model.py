@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from tracker.objects import ObjectState, Scheme, StoredObject
+
 Json = Any
 """Whatever JSON can hold."""
 
@@ -55,7 +57,8 @@ class Fault(StrEnum):
     """Why a call brought no usable reply; see "Failures, one table" in docs/architecture.md."""
 
     UNREACHABLE = "unreachable"  # refused, DNS, TLS, no route: the service's problem
-    UNAUTHORISED = "unauthorised"  # 401 after asking the provider again, or no credentials
+    UNAUTHORISED = "unauthorised"  # 401 after asking the provider again
+    SIGNED_OUT = "signed_out"  # no credentials to be had: nothing left this machine
     THROTTLED = "throttled"  # 429
     TIMEOUT = "timeout"
     RESET = "reset"  # the connection broke
@@ -67,8 +70,13 @@ class Fault(StrEnum):
     INVALID = "invalid"  # the call could not be built or sent: nothing left this machine
 
 
-SERVICE_FAULTS = frozenset({Fault.UNREACHABLE, Fault.UNAUTHORISED, Fault.THROTTLED})
+SERVICE_FAULTS = frozenset(
+    {Fault.UNREACHABLE, Fault.UNAUTHORISED, Fault.SIGNED_OUT, Fault.THROTTLED}
+)
 """Faults that pause the service; an operation that meets one burns no attempt."""
+
+WAITED_FOR = SERVICE_FAULTS - {Fault.THROTTLED}
+"""Those that end when something comes back: the network, the service, the credentials."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -112,6 +120,10 @@ class Kind(StrEnum):
 
     UPLOAD_INPUT = "upload_input"  # put the submitted file into S3; the create follows
     CREATE = "create"
+    UPDATE = "update"  # tell the service what was changed here
+    CANCEL = "cancel"  # ask the service to stop; the job ends when it says so
+    REFRESH = "refresh"  # list a service's jobs, a page at a time; it is about no single job
+    DELETE = "delete"  # have the service forget the job; then its row goes
     FETCH_RESULT = "fetch_result"
     STORE_RESULT = "store_result"  # put a fetched result into S3; then the job is completed
     NOTIFY = "notify"
@@ -119,8 +131,12 @@ class Kind(StrEnum):
     REMOVE_OBJECT = "remove_object"
 
 
-OUTLIVING = frozenset({Kind.CLEAN_UP, Kind.REMOVE_OBJECT})
+OUTLIVING = frozenset({Kind.CLEAN_UP, Kind.NOTIFY, Kind.REFRESH, Kind.REMOVE_OBJECT})
 """Kinds of operation that are owed although their job has no row any more."""
+
+SYNC = (Kind.UPLOAD_INPUT, Kind.CREATE, Kind.UPDATE, Kind.CANCEL, Kind.DELETE)
+"""Kinds that a job owes its service in the order in which they were asked for: the next one waits
+until the one before it is done."""
 
 UPLOADS, REMOVALS, FILES = "storage:uploads", "storage:removals", "storage:files"
 """Lanes of the tracker's own; no service's name has a colon."""
@@ -137,74 +153,6 @@ class OperationState(StrEnum):
 PRIORITIES = ("critical", "high", "medium", "low")
 
 
-class Scheme(StrEnum):
-    """Where an object is."""
-
-    S3 = "s3"
-    FILE = "file"
-
-
-class Role(StrEnum):
-    """As what a job uses an object."""
-
-    INPUT = "input"
-    RESULT = "result"
-    OTHER = "other"
-
-
-class ObjectState(StrEnum):
-    """Where an object is in its life. One that was removed has no row."""
-
-    PLANNED = "planned"  # on record; nothing has been sent
-    UPLOADING = "uploading"  # some of it may be there
-    PRESENT = "present"
-    REMOVAL_REQUESTED = "removal_requested"
-    MISSING = "missing"  # it was looked for, and is not there
-
-
-@dataclass(slots=True)
-class StoredObject:
-    """An S3 object or a file: one row of ``objects``.
-
-    ``bucket`` is empty for a file, whose ``key`` is its absolute path; ``size`` is in bytes,
-    ``sha256`` hexadecimal. Only what is ``owned`` is ever removed. ``id`` is 0 before the row is
-    written, ``role`` is as what the job uses it (None: it is no job's).
-    """
-
-    scheme: str
-    key: str
-    bucket: str = ""
-    id: int = 0
-    role: str | None = None
-    version_id: str | None = None
-    upload_id: str | None = None
-    size: int | None = None
-    etag: str | None = None
-    sha256: str | None = None
-    name: str | None = None
-    media_type: str | None = None
-    owned: bool = True
-    state: str = ObjectState.PRESENT
-
-    @property
-    def uri(self) -> str:
-        """``s3://bucket/key`` or the file's path."""
-        return f"s3://{self.bucket}/{self.key}" if self.scheme == Scheme.S3 else self.key
-
-
-@dataclass(slots=True, frozen=True)
-class ObjectChange:
-    """What an attempt changed about its object. ``state`` None means that it is gone, ``found``
-    whether there was anything to remove; other None keep what is on record, but an ``upload_id``
-    of "" forgets it."""
-
-    state: ObjectState | None
-    version_id: str | None = None
-    upload_id: str | None = None
-    etag: str | None = None
-    found: bool = True
-
-
 class Event(NamedTuple):
     """Something that happened to a job; ``data`` is a JSON object."""
 
@@ -217,7 +165,7 @@ class NewOperation:
     """An operation to be written; ``delay`` is in seconds from the moment it is. An ``object`` that
     it is about is put on record with it."""
 
-    kind: Kind
+    kind: str
     service: str
     account: str = ""
     delay: float = 0.0
@@ -309,7 +257,7 @@ class Job:
     the service has been denying the job; ``input`` describes the submitted file (``path`` in the
     spool, ``name``, ``size``, ``media_type``, ``sha256``) and, once it is in S3, where (``bucket``,
     ``key``, ``version_id``, ``uri``, ``url``). ``server_ids`` are those of all jobs that one call
-    is about.
+    is about, ``changes`` what an update tells.
     """
 
     id: int
@@ -337,6 +285,8 @@ class Job:
     vars: dict[str, Json] = field(default_factory=dict)
     input: dict[str, Json] | None = None
     server_ids: list[str] = field(default_factory=list)
+    remote_version: str | None = None
+    changes: dict[str, Json] = field(default_factory=dict)
 
     def describe_input(self, stored: StoredObject) -> None:
         """Add what is known of its file: the copy in the spool, the object in S3, or both."""

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from tracker.listed import Merging, Page
 from tracker.model import (
     Content,
     Event,
     Job,
     Json,
     NewOperation,
-    ObjectChange,
     Operation,
     OperationState,
     Reason,
     Status,
 )
+from tracker.objects import ObjectChange
 
 
 @dataclass(slots=True)
@@ -50,6 +51,7 @@ class Transition:
 
     Applied only while the job is in one of ``from_statuses`` and, where ``lease`` is given, still
     has that lease number. ``raise_lease`` voids a claim that is out there (a person's act).
+    ``synced`` is the payload that the service has from now on.
     """
 
     job_id: int
@@ -75,6 +77,7 @@ class Transition:
     last_error: str | None = None
     content_id: str | None = None
     content: Content | None = None
+    synced: dict[str, Json] | None = None
     events: list[Event] = field(default_factory=list)
     operations: list[NewOperation] = field(default_factory=list)
 
@@ -85,6 +88,11 @@ class Attempted:
 
     ``state`` None removes the operation (it is done); ``burnt`` is whether the attempt counts.
     ``object`` is what changed about its object, ``operations`` what its job owes from now on.
+    With ``erase`` the job goes, with all that belongs to it; ``synced`` are fields that the service
+    has from now on, ``due`` has the job polled now, and ``outdated`` has its service listed soon
+    besides: what is on record is older than what is there. It ``becomes`` another operation, in its
+    place in the job's line, with the same key. ``page`` is one of a listing; when
+    all are there the listing is merged as ``merging`` says, in as many steps as it takes.
     """
 
     operation: Operation
@@ -97,6 +105,14 @@ class Attempted:
     object: ObjectChange | None = None
     operations: list[NewOperation] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    erase: bool = False
+    synced: dict[str, Json] | None = None
+    remote_version: str | None = None
+    due: bool = False
+    outdated: bool = False
+    becomes: NewOperation | None = None
+    page: Page | None = None
+    merging: Merging | None = None
 
 
 @dataclass(slots=True)

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from tracker import clock
 from tracker.errors import DatabaseError
-from tracker.model import Kind, Scheme, Status, StoredObject
+from tracker.model import Kind, Status
+from tracker.objects import Scheme, StoredObject
 from tracker.outcomes import Attempted, Claim, Outcome, Running, Transition, claim_of
 from tracker.store import Store
 from tracker.store.settlement import Settled
@@ -19,8 +20,11 @@ log = logging.getLogger("tracker.poller")
 T = TypeVar("T")
 
 SETTLE_SECONDS = 0.05
+ACT_SECONDS = 0.005
 SETTLE_COUNT = 500
 """No more are written at once: nobody shall wait long for the lock."""
+
+LONG_SECONDS = BREATH_SECONDS = 0.05
 
 
 class Pending:
@@ -34,6 +38,7 @@ class Pending:
         self._on_settled = on_settled
         self._outcomes: list[Outcome] = []
         self._oldest = 0.0
+        self._hurry = False
 
     def __bool__(self) -> bool:
         return bool(self._outcomes)
@@ -43,20 +48,23 @@ class Pending:
         """Whether there is enough for a settlement: more shall not be claimed before it."""
         return len(self._outcomes) >= SETTLE_COUNT
 
-    def add(self, outcomes: Sequence[Outcome]) -> None:
-        """These are owed to the ledger from now on."""
+    def add(self, outcomes: Sequence[Outcome], *, hurry: bool = False) -> None:
+        """These are owed to the ledger from now on; with `hurry` at once: they tell what cannot be
+        asked for again."""
         if not self._outcomes:
             self._oldest = clock.monotonic()
         self._outcomes += outcomes
+        self._hurry = self._hurry or hurry
 
     @property
     def due_at(self) -> float:
         """Until when, by the monotonic clock, they may wait for company."""
         if not self._outcomes:
             return float("inf")
-        # A create's server id is the one thing that cannot be asked for again.
-        hurry = any(isinstance(one, Attempted) for one in self._outcomes)
-        return self._oldest + (0.0 if hurry or self.full else SETTLE_SECONDS)
+        if self._hurry or self.full:
+            return self._oldest
+        acts = any(isinstance(one, Attempted) for one in self._outcomes)
+        return self._oldest + (ACT_SECONDS if acts else SETTLE_SECONDS)
 
     @property
     def claims(self) -> list[Claim]:
@@ -71,6 +79,8 @@ class Pending:
         """
         outcomes, later = self._outcomes[:SETTLE_COUNT], self._outcomes[SETTLE_COUNT:]
         self._outcomes = later
+        self._hurry = False
+        began = clock.monotonic()
         try:
             with self._store.database.transaction():
                 settled = self._store.settle(outcomes) if outcomes else None
@@ -85,6 +95,10 @@ class Pending:
             return None
         if settled is not None:
             self._count(outcomes, settled)
+        held = clock.monotonic() - began
+        if held > LONG_SECONDS:
+            # SQLite's lock has no queue: who held it for long leaves it alone for a moment.
+            clock.sleep(min(held, BREATH_SECONDS))
         return result
 
     def _settle_one_by_one(self) -> None:
@@ -106,6 +120,7 @@ class Pending:
             summary.completed += status == Status.COMPLETED
             summary.failed += status == Status.FAILED
             summary.cancelled += status == Status.CANCELLED
+        summary.refreshed.update(settled.refreshed)
         for attempted in settled.attempted:
             _count_attempt(attempted, summary)
         for outcome in outcomes:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tracker import clock
 from tracker.errors import DatabaseBusy
 from tracker.executors.base import Lane
-from tracker.model import Fault
+from tracker.model import WAITED_FOR, Fault
 from tracker.outcomes import Outcome
 from tracker.pending import Pending
 from tracker.presence import BEAT_SECONDS, SILENT_SECONDS, Presence
@@ -44,8 +44,8 @@ class Poller:
     """Serves lanes until told to stop; one thread, one ledger, any number beside each other.
 
     With `once` it handles what was due when it began; with `only`, none but these local ids;
-    `limit` bounds the number of polls. `janitor` tidies up a little each time it is asked, and says
-    whether there is more to do.
+    `limit` bounds the number of polls. Each of the `chores` does a little each time it is asked,
+    and says whether there is more to do.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Poller:
         concurrency: int = 32,
         only: Sequence[str] | None = None,
         limit: int | None = None,
-        janitor: Callable[[Summary], bool] | None = None,
+        chores: Sequence[Callable[[Summary], bool]] = (),
         on_progress: Callable[[Summary], None] | None = None,
     ) -> None:
         self.summary = Summary()
-        self._janitor = janitor or (lambda summary: False)
+        self._chores = chores
         self._store = store
         self._presence = Presence(store, kind)
         self._traffic = Traffic(
@@ -75,6 +75,7 @@ class Poller:
         self._on_progress = on_progress or (lambda summary: None)
         self._pending = Pending(store, self.summary, self._settled)
         self._stopping = False
+        self._hurried = False
         self._cutoff: float | None = None
         self._next_beat = 0.0
         self._next_extension = 0.0
@@ -87,6 +88,12 @@ class Poller:
         a signal handler and from other threads."""
         # A plain flag: an Event's own lock may be held by the very code that a signal interrupts.
         self._stopping = True
+        self._traffic.wake()
+
+    def hurry(self) -> None:
+        """Try services at once that could not be reached or refused the credentials. Safe from a
+        signal handler and from other threads."""
+        self._hurried = True
         self._traffic.wake()
 
     def run(
@@ -140,6 +147,10 @@ class Poller:
         now = clock.monotonic()
         if end is not None and now >= end:
             return False
+        if self._hurried:
+            self._hurried = False
+            if self._store.probe_now(WAITED_FOR):
+                self._traffic.refresh()
         self._keep_house(now)
         self._turn()
         if until is not None and self._something_changed() and until():
@@ -255,7 +266,8 @@ class Poller:
     def _conclude(self, work: Work, reply: Reply) -> None:
         executed = work.conclude(reply, self._presence.me.kind)
         self.summary.errors += executed.failure is not None
-        self._pending.add(executed.outcomes)
+        # The id of a job that is not created twice for one key cannot be asked for again.
+        self._pending.add(executed.outcomes, hurry=work.unrepeatable)
         try:
             self._pending.add(self._traffic.note_result(work, executed.failure))
         except DatabaseBusy as error:
@@ -284,10 +296,10 @@ class Poller:
                 if self._store.release_dead(poller.id, services, seen_at=poller.seen_at):
                     log.warning("released what poller %s (pid %d) held", poller.id[-8:], poller.pid)
         self._store.doubt_overdue(self._traffic.names)
+        if not self.summary.paused and not self._stopping:
+            self._do_chores()
         if dead or self._only is None:
             self._traffic.refresh()
-        if not self.summary.paused and not self._stopping:
-            self._janitor(self.summary)
         if now >= self._next_extension:
             if self._next_extension:
                 self._traffic.extend_leases(lease_seconds)
@@ -301,10 +313,14 @@ class Poller:
             clock.sleep(GLANCE_SECONDS)
         return False
 
+    def _do_chores(self) -> bool:
+        more = [chore(self.summary) for chore in self._chores]  # each has its turn
+        return any(more)
+
     def _tidied(self) -> bool:
-        """Whether the janitor did something that may have made more due."""
+        """Whether a chore did something that may have made more due."""
         began, busy = clock.monotonic(), False
-        while self._janitor(self.summary):
+        while self._do_chores():
             busy = True
             if self._stopping or clock.monotonic() - began >= TIDY_SECONDS:
                 break
@@ -315,7 +331,7 @@ class Poller:
     def _sleep(self, end: float | None) -> None:
         wake = clock.monotonic() + SLEEP_SECONDS
         wake = min(wake, self._next_beat, self._traffic.next_due(), *([end] if end else []))
-        while not self._stopping and clock.monotonic() < wake:
+        while not self._stopping and not self._hurried and clock.monotonic() < wake:
             change = self._store.change_count()
             if change != self._seen_change:
                 self._seen_change = change

@@ -69,14 +69,14 @@ class Presence:
             row
             for row in self._others()
             if row.kind in EVERYTHING
-            and now - clock.to_seconds(row.seen_at) < SILENT_SECONDS
+            and now - clock.read(row.seen_at, 0.0) < SILENT_SECONDS
             and not _gone(row, self.me.scope)
         ]
 
     def suspects(self) -> bool:
         """Whether another poller is silent, but has not been watched for long enough."""
         now = self._store.now()
-        return any(now - clock.to_seconds(row.seen_at) >= SILENT_SECONDS for row in self._others())
+        return any(now - clock.read(row.seen_at, 0.0) >= SILENT_SECONDS for row in self._others())
 
     def _others(self) -> list[PollerRow]:
         return [row for row in self._store.pollers() if row.id != self.me.id]

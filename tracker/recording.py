@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,18 +11,9 @@ from tracker import ids, lifecycle
 from tracker.background import Background
 from tracker.config import Config
 from tracker.errors import UsageError
-from tracker.model import (
-    PRIORITIES,
-    Job,
-    Json,
-    Kind,
-    NewOperation,
-    ObjectState,
-    ProcessingJob,
-    Status,
-    StoredObject,
-)
-from tracker.records import Records
+from tracker.model import PRIORITIES, Job, Json, Kind, NewOperation, ProcessingJob, Status
+from tracker.objects import ObjectState, StoredObject
+from tracker.records import Records, check_json
 from tracker.spool import Folder
 from tracker.storage.uris import read_uri
 
@@ -39,14 +29,14 @@ class Recording(Records):
     folder: Folder
     _background: Background
 
-    @property
-    def storage(self) -> Storage:
-        """Where objects are kept."""
-        raise NotImplementedError
+    if TYPE_CHECKING:  # what the other halves of the facade bring
 
-    def identify(self, stored: StoredObject) -> StoredObject:
-        """The same object with what can be found out about it."""
-        raise NotImplementedError
+        @property
+        def storage(self) -> Storage:
+            """Where objects are kept."""
+
+        def identify(self, stored: StoredObject) -> StoredObject:
+            """The same object with what can be found out about it."""
 
     def submit(
         self,
@@ -183,14 +173,7 @@ class Recording(Records):
 def _check_texts(job: ProcessingJob) -> None:
     """Raises UsageError for what JSON, or a database, cannot hold."""
     for name, value in asdict(job).items():
-        try:
-            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-        except (TypeError, ValueError, RecursionError) as error:
-            raise UsageError(f"the job's {name} cannot be recorded: {_plain(error)}") from None
-
-
-def _plain(error: Exception) -> str:
-    return "it is not UTF-8" if isinstance(error, UnicodeError) else str(error)
+        check_json(f"the job's {name}", value)
 
 
 def _in_hand(job: ProcessingJob) -> Job:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracker import clock
 from tracker.errors import Impossible, UsageError
-from tracker.model import (
-    ACTIVE,
-    FINISHED,
-    Json,
-    OperationState,
-    ProcessingJob,
-    Status,
-    StoredObject,
-)
+from tracker.model import ACTIVE, FINISHED, Json, OperationState, ProcessingJob, Status
+from tracker.objects import StoredObject
 
 if TYPE_CHECKING:
     from tracker.services import Services
@@ -166,6 +160,31 @@ class Records:
             while follow and not page and change == self.store.change_count():
                 clock.sleep(GLANCE_SECONDS)
 
+    def watch(
+        self, job: str | ProcessingJob | None = None, *, after: int | None = None
+    ) -> Iterator[EventRow]:
+        """Changes of a job, or of all, from now on or behind the event `after`, for ever: none is
+        missed and none repeated, across processes and restarts. Raises Impossible when what
+        follows `after` has been pruned: then everything has to be read anew."""
+        if after is None:
+            after = self.store.last_event()
+        elif after < self.store.events_pruned_to():
+            raise Impossible(
+                f"the events behind {after} are gone", "read the jobs again, then watch from now"
+            )
+        return self.events(job, after=after, follow=True)
+
+    def health(self) -> dict[str, Json]:
+        """How things are: ``healthy``, and ``problems`` in words; counts of unfinished ``jobs`` by
+        status and of ``operations`` by state, ``oldest_operation_seconds``, ``stuck_jobs`` (local
+        ids, 20 at most) and ``stuck_operations`` (more than 30 min), ``paused`` services,
+        ``listings`` (the last and the next of each service), ``outgrown`` services,
+        ``success_rate`` of the jobs that ended in the last day (0 to 1, None without any),
+        ``pollers`` that live, ``tables`` (rows), ``database_bytes``."""
+        from tracker.health import health
+
+        return health(self.store, self.services)
+
     def explain(self, job: str | ProcessingJob) -> dict[str, Any]:
         """Why a job is where it is and what happens next; see `tracker.explain.explain`."""
         from tracker.explain import explain
@@ -185,6 +204,15 @@ class Records:
             known=service is not None,
             every=service.poll.every if service is not None else 0.0,
         )
+
+
+def check_json(what: str, value: Any) -> None:
+    """Raises UsageError for what JSON, or a database, cannot hold."""
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        why = "it is not UTF-8" if isinstance(error, UnicodeError) else str(error)
+        raise UsageError(f"{what} cannot be recorded: {why}") from None
 
 
 def _statuses(words: Sequence[str]) -> list[str]:

@@ -14,7 +14,6 @@ from tracker.records import Records, has_ended
 from tracker.spool import Folder
 
 if TYPE_CHECKING:
-    from tracker.cleanup import Janitor
     from tracker.executors.base import Lane
     from tracker.executors.upload import OnBytes
     from tracker.poller import Poller
@@ -29,6 +28,7 @@ FORCED_SECONDS = 45.0
 """How long `poll` waits for jobs that it was asked to poll now; a paused service may outlast it."""
 
 Progress = Callable[["Summary"], None]
+Chore = Callable[["Summary"], bool]
 OnPoller = Callable[["Poller"], None]
 
 
@@ -101,7 +101,7 @@ class Serving(Records):
             lanes=self._lanes(services),
             once=seconds is None,
             limit=limit,
-            janitor=None if services else self._janitor(),
+            chores=() if services else self._chores(),
             on_progress=on_progress,
             on_poller=on_poller,
         )
@@ -134,14 +134,14 @@ class Serving(Records):
         poller = self._poller(
             "part" if services else "run",
             lanes=self._lanes(services),
-            janitor=None if services else self._janitor(),
+            chores=() if services else self._chores(),
             on_poller=on_poller,
         )
         return poller.run()
 
-    def _janitor(self) -> Janitor | None:
-        """Who cleans up beside the polling; None where nobody shall."""
-        raise NotImplementedError
+    def _chores(self) -> Sequence[Chore]:
+        """What a poller that serves everything does besides."""
+        return ()
 
     def wait(
         self,
@@ -178,7 +178,7 @@ class Serving(Records):
         once: bool = False,
         only: Sequence[str] | None = None,
         limit: int | None = None,
-        janitor: Janitor | None = None,
+        chores: Sequence[Chore] = (),
         on_progress: Progress | None = None,
         on_poller: OnPoller | None = None,
     ) -> Poller:
@@ -194,7 +194,7 @@ class Serving(Records):
             only=only,
             limit=limit,
             concurrency=self.config.concurrency,
-            janitor=janitor,
+            chores=chores,
             on_progress=on_progress,
         )
         if on_poller is not None:

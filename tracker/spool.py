@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tracker.errors import TrackerError, UsageError
-from tracker.model import Role, Scheme, StoredObject
+from tracker.objects import Role, Scheme, StoredObject
 
 CHUNK = 2**20
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from tracker.model import Json
 
 
 @dataclass(slots=True)
@@ -14,7 +16,8 @@ class Summary:
     attempts to remove one that failed.
     ``errors`` counts calls without a usable reply, ``void`` outcomes that no longer counted
     because somebody else had settled the job. ``paused`` is whether all polling is turned off,
-    ``stepped_back_for`` another poller (host and process id) that made this one unnecessary.
+    ``refreshed`` has the counts of each listing that was merged, by service;
+    ``stepped_back_for`` is another poller (host and process id) that made this one unnecessary.
     """
 
     polled: int = 0
@@ -40,6 +43,7 @@ class Summary:
     stopped: bool = False
     paused: bool = False
     stepped_back_for: str | None = None
+    refreshed: dict[str, dict[str, Json]] = field(default_factory=dict)
 
     @property
     def ended(self) -> int:
@@ -56,6 +60,7 @@ class Summary:
             (self.failed, "failed"),
             (self.cancelled, "cancelled"),
             (self.uploaded, "uploaded"),
+            (len(self.refreshed), "listed"),
             (self.cleaned_up, "cleaned up"),
             (self.objects_removed, "objects removed"),
             (self.files_removed, "files removed"),

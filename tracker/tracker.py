@@ -7,15 +7,14 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from tracker import config, lifecycle
+from tracker import config
 from tracker.background import Background
+from tracker.changing import Changing
 from tracker.config import Config
-from tracker.errors import Impossible, TrackerError
+from tracker.errors import TrackerError
 from tracker.keeping import Keeping
-from tracker.lifecycle import Rules
 from tracker.maintenance import ledger_path
-from tracker.model import ProcessingJob, Status
-from tracker.outcomes import Transition
+from tracker.model import Json
 from tracker.recording import Recording
 from tracker.serving import ATTEMPT_SECONDS
 from tracker.spool import Folder
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from tracker.storage import Storage
 
 
-class Tracker(Keeping, Recording):
+class Tracker(Recording, Changing, Keeping):
     """One ledger and the services it knows. A context manager; safe to share between threads.
 
     >>> with Tracker("tracker.toml") as tracker:          # doctest: +SKIP
@@ -111,58 +110,20 @@ class Tracker(Keeping, Recording):
 
         return Storage(self.config.storage)
 
-    def signed_in(self, service: str) -> str:
-        """``ok``, ``none needed``, or why the service's credentials cannot be had; never a
-        secret."""
-        credential = self.services.find(service).credential
-        if credential is None:
-            return "none needed"
-        try:
-            credential.headers()
-        except TrackerError as error:
-            return str(error)
-        return "ok"
-
-    # What a person does.
-
-    def complete(self, job: str | ProcessingJob) -> ProcessingJob:
-        """Call a job completed, whatever its service says. Raises Impossible when it has ended."""
-        return self._by_hand(job, Status.COMPLETED, None)
-
-    def fail(self, job: str | ProcessingJob, message: str | None = None) -> ProcessingJob:
-        """Call a job failed. Raises Impossible when it has ended."""
-        return self._by_hand(job, Status.FAILED, message)
-
-    def _by_hand(
-        self, job: str | ProcessingJob, status: Status, message: str | None
-    ) -> ProcessingJob:
-        found = self.get(job)
-        in_hand = self.store.job_in_hand(found.local_id)
-        rules = Rules(sinks=tuple(sink.name for sink in self.sinks))
-        change = lifecycle.by_hand(in_hand, status, rules, error=message)
-        return self._act(found, change, f"is {found.status} already")
-
-    def reopen(self, job: str | ProcessingJob) -> ProcessingJob:
-        """Bring a finished job back: processing, due now, its completion cleared. Raises
-        Impossible for one that has not ended, or that its service never accepted."""
-        found = self.get(job)
-        if not found.server_id:
-            raise Impossible(
-                f"job {found.short_id} cannot be reopened: its service never accepted it",
-                "submit it again",
-            )
-        in_hand = self.store.job_in_hand(found.local_id)
-        return self._act(found, lifecycle.reopened(in_hand), f"is {found.status}, not finished")
-
-    def _act(self, job: ProcessingJob, change: Transition, otherwise: str) -> ProcessingJob:
-        if not self.store.act(job.local_id, change):
-            raise Impossible(f"job {job.short_id} {otherwise}", f"see: tracker show {job.short_id}")
-        return self.store.get(job.local_id)
-
-    def pause(self) -> bool:
-        """Turn all polling and syncing off, for every poller; False when it was off."""
-        return self.store.set_paused(True)
-
-    def resume(self) -> bool:
-        """Turn it on again; nothing was lost. False when it was on."""
-        return self.store.set_paused(False)
+    def signed_in(self, service: str) -> dict[str, Json]:
+        """Who is signed in at a service, never the secret: ``account`` as the configuration or the
+        provider names it, ``credentials`` (``ok``, ``none needed``, or why they cannot be had),
+        ``from`` which references, ``expires_in`` seconds (None: nobody said)."""
+        found = self.services.find(service)
+        credential = found.credential
+        told: dict[str, Json] = {"account": found.account, "credentials": "none needed"}
+        if credential is not None:
+            try:
+                credential.headers()
+                told["credentials"] = "ok"
+            except TrackerError as error:
+                told["credentials"] = str(error)
+            told["account"] = credential.who or found.account
+        told["from"] = [] if credential is None else credential.sources
+        told["expires_in"] = None if credential is None else credential.lives
+        return told

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from tracker import clock, schedule
 from tracker.executors.base import Lane
 from tracker.model import SERVICE_FAULTS, Failure, Fault, Job, Operation
-from tracker.outcomes import Attempted, Claim, Outcome, Released, Transition
+from tracker.outcomes import Attempted, Claim, Outcome, Released, Running, Transition
 from tracker.store import Store
-from tracker.store.budgets import Budget
+from tracker.store.budgets import HORIZON_SECONDS, Budget
 from tracker.transports.base import Call, Reply, Transport
 from tracker.work import Work
 
@@ -22,6 +22,10 @@ FAILING_JOBS = 5
 """So many different jobs failing in a row mean that the service is ill, not they."""
 
 EMPTY_CLAIM_SECONDS = 0.05
+
+PROBE_SECONDS = 30.0
+"""For so long a service that was paused waits for the result of the one call that goes out first;
+its sender may have died."""
 
 
 @dataclass(slots=True)
@@ -41,6 +45,8 @@ class _Road:
     # One call may go out in spite of a pause.
     may_try: bool = False
     trying: bool = False
+    # The one call after a pause is this process's.
+    probing: bool = False
 
     last_sent: float = 0.0
 
@@ -59,7 +65,13 @@ class _Road:
         """Empty the queue: its claims, untouched."""
         released = [Released(item) for work, _ in self.ready for item in work.items]
         self.ready.clear()
+        self.forget_tokens()
         return released
+
+    def forget_tokens(self) -> None:
+        """Tokens are good for their moment only: later, others have theirs for the same one."""
+        self.slots.clear()
+        self.ask_again_at = 0.0
 
     @property
     def next_turn(self) -> float:
@@ -123,7 +135,7 @@ class Traffic:
                 due = self._store.earliest_due([road.lane.name], only)
                 road.due_at = None if due is None else now + due
                 road.stale = False
-            if road.due_at is not None and road.due_at <= now:
+            if road.due_at is not None and road.due_at <= now and self._has_leave(road):
                 found.append((road.lane, limit))
         return found
 
@@ -135,10 +147,28 @@ class Traffic:
         room = 2 * road.lane.concurrency - road.load
         return room if room >= road.lane.concurrency else 0
 
+    def _has_leave(self, road: _Road) -> bool:
+        """Whether a call may go out: after a pause a single probe does, whoever sends it."""
+        if not road.budget.pause_count or road.may_try:
+            return True
+        lane = road.lane
+        if self._store.take_probe(lane.name, lane.account, min(lane.timeout, PROBE_SECONDS)):
+            road.may_try = road.probing = True
+            return True
+        self._read_budgets()
+        return False
+
+    def _give_up_probe(self, road: _Road) -> None:
+        if road.probing:
+            road.may_try = road.probing = False
+            self._store.give_up_probe(road.lane.name, road.lane.account)
+            self._read_budgets()
+
     def note_claimed(self, lane: Lane, count: int, more: bool) -> None:
         """A claim brought `count` items; without `more`, that was all that is due."""
         road = self._roads[lane.name]
         if count == 0:
+            self._give_up_probe(road)
             # Another poller was faster; or, in a single pass, what is due became so after it began.
             road.due_at = None if self._once else clock.monotonic() + EMPTY_CLAIM_SECONDS
         elif not more:
@@ -148,8 +178,11 @@ class Traffic:
         """What was settled may be due again, or may have made something else due."""
         if self._once and not any(isinstance(one, Transition | Attempted) for one in outcomes):
             return
-        for road in self._roads.values():
-            road.stale = True
+        touched: set[str] | None = set()
+        for one in outcomes:
+            touched = None if touched is None else _touched(one, touched)
+        for name, road in self._roads.items():
+            road.stale = road.stale or touched is None or name in touched
 
     def refresh(self) -> None:
         """Look again at what is due and who is paused."""
@@ -207,6 +240,8 @@ class Traffic:
         road.trying, road.may_try = road.may_try or road.trying, False
         if road.lane.distance is None:
             return [road.ready.popleft() for _ in range(wanted)]
+        if road.slots and now - road.slots[0] > HORIZON_SECONDS:
+            road.forget_tokens()
         if not road.slots and now >= road.ask_again_at:
             slots, again = self._store.take_tokens(
                 road.lane.name, road.lane.account, wanted, road.lane.distance
@@ -268,11 +303,13 @@ class Traffic:
             if not road.clean:
                 self._store.note_success(name, account, ends_pause=road.trying)
                 self._read_budgets()
-            road.trying = False
+            road.trying = road.probing = False
             return []
-        road.trying = False
         if failure.fault is Fault.INVALID:
+            self._give_up_probe(road)
             return []
+        probed = road.probing
+        road.trying = road.probing = False
         if failure.fault in SERVICE_FAULTS or road.budget.pause_count:
             why, asked = failure.message, failure.retry_after or 0.0
         else:
@@ -284,7 +321,7 @@ class Traffic:
                 return []
             why, asked = f"{failing} jobs in a row failed: {failure.message}", 0.0
         self._store.pause_service(
-            name, account, why, schedule.service_pauses(), asked, failure.fault
+            name, account, why, schedule.service_pauses(), asked, failure.fault, probed=probed
         )
         self._read_budgets()
         return road.give_back()
@@ -323,3 +360,19 @@ class Traffic:
         if name not in self._transports:
             self._transports[name] = self._makers[name](self._concurrency)
         return self._transports[name]
+
+
+def _touched(outcome: Outcome, before: set[str]) -> set[str] | None:
+    """Lanes that may have something due by an outcome, and those of `before`; None: any may."""
+    match outcome:
+        case Running():
+            return before | {outcome.job.service}
+        case Attempted():
+            change = outcome.transition
+            owed = [*outcome.operations, *(change.operations if change is not None else [])]
+            if outcome.becomes is not None:
+                owed.append(outcome.becomes)
+            own = {outcome.operation.service, outcome.operation.job.service}
+            return None if outcome.erase else before | own | {one.service for one in owed}
+        case Transition() | Released():
+            return None

@@ -52,6 +52,11 @@ class Work:
             for item in self.items
         )
 
+    @property
+    def unrepeatable(self) -> bool:
+        """Whether a call that was lost is not made again."""
+        return self.kind in self.lane.unrepeatable
+
     def prepare(self) -> Call | list[Outcome] | Reply:
         """The call; outcomes where none is needed; a reply that says why it cannot be built."""
         try:

@@ -38,6 +38,11 @@ def m0002_objects(connection: sqlite3.Connection, context: dict[str, Any]) -> No
     _run(connection, "0002_objects")
 
 
+def m0003_sync(connection: sqlite3.Connection, context: dict[str, Any]) -> None:
+    """What is known of claims that never came back."""
+    _run(connection, "0003_sync")
+
+
 def _run(connection: sqlite3.Connection, name: str) -> None:
     for statement in statements(script("sqlite", name)):
         connection.execute(statement)
@@ -46,4 +51,5 @@ def _run(connection: sqlite3.Connection, name: str) -> None:
 STEPS: list[tuple[str, Step]] = [
     ("0001_ledger", m0001_ledger),
     ("0002_objects", m0002_objects),
+    ("0003_sync", m0003_sync),
 ]

@@ -113,11 +113,12 @@ id, local_id, service, account, server_id, status, lease, next_poll_at, retry_co
 remote_state, (julianday(:now) - julianday(coalesce(accepted_at, initiated_at))) * 86400.0,
 (julianday(:now) - julianday(unknown_since)) * 86400.0, estimated_completion_seconds,
 (julianday(:now) - julianday(progress_event_at)) * 86400.0, job_type, user_id, session_id,
-project, document_id, initiated_at, payload, vars
+project, document_id, initiated_at, payload, vars, remote_version
 
 -- name: claim_operations
 UPDATE operations
-SET lease_until = :lease_until, claimed_by = :poller, lease = lease + 1
+SET lease_until = :lease_until, claimed_by = :poller, lease = lease + 1,
+    unaccounted = unaccounted + 1
 WHERE id IN (
     SELECT id FROM operations
     WHERE state = 'pending' AND service = :service AND priority IN (0, 1, 2, 3)
@@ -131,7 +132,8 @@ RETURNING {operation_columns};
 
 -- name: claim_these_operations
 UPDATE operations
-SET lease_until = :lease_until, claimed_by = :poller, lease = lease + 1
+SET lease_until = :lease_until, claimed_by = :poller, lease = lease + 1,
+    unaccounted = unaccounted + 1
 WHERE id IN (
     SELECT id FROM operations
     WHERE local_id IN (SELECT value FROM json_each(:only))
@@ -212,6 +214,7 @@ SET status = :status,
     server_id = coalesce(:server_id, server_id),
     server_key = coalesce(:server_key, server_key),
     vars = coalesce(:vars, vars),
+    last_synced = coalesce(:last_synced, last_synced),
     accepted_at = CASE WHEN :accepted THEN :now ELSE accepted_at END,
     deadline_at = coalesce(:deadline_at, deadline_at),
     next_poll_at = :next_poll_at,
@@ -238,7 +241,13 @@ SET server_id = coalesce(server_id, :server_id), server_key = coalesce(server_ke
 WHERE id = :id;
 
 -- name: job_with_server_key
-SELECT local_id FROM processing_jobs WHERE server_key = :server_key AND id <> :id;
+SELECT local_id, found_at >= (
+    SELECT o.created_at FROM operations AS o WHERE o.id = :operation_id
+) AND NOT EXISTS (
+    SELECT 1 FROM operations AS o
+    WHERE o.local_id = j.local_id AND o.kind IN ('update', 'cancel', 'delete')
+)
+FROM processing_jobs AS j WHERE server_key = :server_key AND id <> :id;
 
 -- name: keep_content
 INSERT INTO contents (
@@ -260,7 +269,8 @@ RETURNING local_id;
 UPDATE operations
 SET attempts = attempts + :burnt, state = :state, next_attempt_at = :next_attempt_at,
     last_attempt_at = :now, last_http_status = :http_status, last_error = :error,
-    sent_at = NULL, claimed_by = NULL, lease_until = NULL
+    sent_at = NULL, claimed_by = NULL, lease_until = NULL,
+    unaccounted = unaccounted - NOT :burnt
 WHERE id = :id AND lease = :lease AND state = 'pending'
 RETURNING local_id;
 
@@ -269,7 +279,8 @@ UPDATE processing_jobs SET claimed_by = NULL, lease_until = NULL
 WHERE id = :id AND lease = :lease;
 
 -- name: release_operation
-UPDATE operations SET claimed_by = NULL, lease_until = NULL, sent_at = NULL
+UPDATE operations
+SET claimed_by = NULL, lease_until = NULL, sent_at = NULL, unaccounted = unaccounted - 1
 WHERE id = :id AND lease = :lease AND state = 'pending';
 
 -- name: extend_jobs
@@ -409,6 +420,18 @@ ON CONFLICT (service, account, kind) DO UPDATE SET
     pause_count = excluded.pause_count, failing_jobs = excluded.failing_jobs,
     fault = excluded.fault;
 
+-- name: pauses_for
+SELECT 1 FROM budgets
+WHERE paused_until > :now AND fault IN (SELECT value FROM json_each(:faults))
+    AND (:service IS NULL OR service = :service);
+
+-- name: end_pauses
+-- That there was a pause stays on record: a single probe goes out first.
+UPDATE budgets SET paused_until = NULL
+WHERE paused_until > :now AND fault IN (SELECT value FROM json_each(:faults))
+    AND (:service IS NULL OR service = :service)
+RETURNING service;
+
 -- name: insert_run
 INSERT INTO poll_runs (
     poller_id, kind, started_at, duration_seconds, polled, completed, failed, errors
@@ -488,8 +511,8 @@ DELETE FROM operations
 WHERE local_id = :local_id AND kind = :kind AND (state <> 'pending' OR claimed_by IS NULL);
 
 -- name: operations_of
-SELECT id, local_id, kind, service, account, state, priority, attempts, next_attempt_at,
-    last_attempt_at, last_http_status, last_error, idempotency_key, claimed_by, lease_until, sent_at, created_at,
+SELECT id, local_id, kind, service, account, state, priority, attempts, unaccounted,
+    next_attempt_at, last_attempt_at, last_http_status, last_error, idempotency_key, claimed_by, lease_until, sent_at, created_at,
     object_id
 FROM operations WHERE local_id = :local_id ORDER BY id;
 
@@ -640,3 +663,343 @@ WHERE jo.local_id IN (SELECT value FROM json_each(:local_ids));
 -- name: whole_events
 SELECT seq, at, local_id, type, data FROM job_events
 WHERE local_id IN (SELECT value FROM json_each(:local_ids)) ORDER BY seq;
+
+-- name: job_to_change
+SELECT id, status, user_id, service, account, server_id, payload, last_synced, remote_version
+FROM processing_jobs WHERE local_id = :local_id;
+
+-- name: owed_to_service
+SELECT id, kind, state, attempts, unaccounted, claimed_by, payload FROM operations
+WHERE local_id = :local_id AND kind IN ('upload_input', 'create', 'update', 'cancel', 'delete')
+ORDER BY id;
+
+-- name: change_payload
+UPDATE processing_jobs SET payload = :payload, version = version + 1, updated_at = :now
+WHERE id = :id;
+
+-- name: set_operation_payload
+UPDATE operations SET payload = :payload WHERE id = :id;
+
+-- name: drop_operation
+DELETE FROM operations WHERE id = :id AND (state <> 'pending' OR claimed_by IS NULL)
+RETURNING id;
+
+-- name: promote
+-- Who waits for the one before it has no due time; the first in the line gets one.
+UPDATE operations SET next_attempt_at = :now
+WHERE next_attempt_at >= '9999' AND state = 'pending' AND id = (
+    SELECT min(id) FROM operations
+    WHERE local_id = :local_id
+        AND kind IN ('upload_input', 'create', 'update', 'cancel', 'delete')
+);
+
+-- name: wish_to_cancel
+UPDATE processing_jobs
+SET cancel_requested_at = :now, version = version + 1, updated_at = :now WHERE id = :id;
+
+-- name: stop_polling
+UPDATE processing_jobs SET next_poll_at = :far WHERE id = :id AND status = 'processing';
+
+-- name: resume_polling
+UPDATE processing_jobs SET next_poll_at = :now
+WHERE local_id = :local_id AND status = 'processing' AND next_poll_at >= '9999';
+
+-- name: note_synced
+UPDATE processing_jobs
+SET last_synced = :last_synced, remote_version = coalesce(:remote_version, remote_version),
+    synced_at = :now
+WHERE local_id = :local_id;
+
+-- name: operation_by_id
+SELECT id, local_id, kind, service, state, claimed_by, last_error, last_http_status, object_id,
+    payload
+FROM operations WHERE id = :id;
+
+-- name: revive_operation
+UPDATE operations
+SET state = 'pending', attempts = 0, next_attempt_at = :next_attempt_at, claimed_by = NULL,
+    lease_until = NULL, sent_at = NULL
+WHERE id = :id;
+
+-- name: job_of
+SELECT id, local_id, user_id, service, account, server_id, vars, payload
+FROM processing_jobs WHERE local_id = :local_id;
+
+-- name: postpone
+UPDATE operations SET next_attempt_at = :far WHERE id = :id;
+
+-- name: oldest_operation
+SELECT min(created_at) FROM operations;
+
+-- name: stuck_operations
+SELECT count(*) FROM operations WHERE state = 'pending' AND next_attempt_at < :stuck;
+
+-- name: stuck_jobs
+SELECT local_id FROM processing_jobs WHERE status = 'processing' AND alerted_at > ''
+UNION ALL
+SELECT local_id FROM processing_jobs
+WHERE status = 'processing' AND alerted_at IS NULL AND accepted_at < :stuck
+LIMIT :limit;
+
+-- name: unalerted
+SELECT 1 FROM processing_jobs
+WHERE status = 'processing' AND alerted_at IS NULL AND accepted_at < :before LIMIT 1;
+
+-- name: alert_stuck
+UPDATE processing_jobs SET alerted_at = :now
+WHERE id IN (
+    SELECT id FROM processing_jobs
+    WHERE status = 'processing' AND alerted_at IS NULL AND accepted_at < :before LIMIT 500
+)
+RETURNING local_id, user_id, accepted_at;
+
+-- name: ends_since
+SELECT count(*), coalesce(sum(
+    status IN ('completed', 'cancelled')
+    OR failure_reason IN (SELECT value FROM json_each(:right))
+), 0)
+FROM processing_jobs
+WHERE status IN ('completed', 'failed', 'cancelled') AND completed_at >= :day;
+
+-- name: size_of_processing_jobs
+SELECT count(*) FROM processing_jobs;
+
+-- name: size_of_operations
+SELECT count(*) FROM operations;
+
+-- name: size_of_objects
+SELECT count(*) FROM objects;
+
+-- name: size_of_contents
+SELECT count(*) FROM contents;
+
+-- name: size_of_job_events
+SELECT count(*) FROM job_events;
+
+-- name: size_of_poll_runs
+SELECT count(*) FROM poll_runs;
+
+-- name: database_bytes
+SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size();
+
+-- name: open_refresh
+SELECT id, next_attempt_at <= :now, attempts, payload FROM operations
+WHERE state = 'pending' AND service = :service AND account = :account AND kind = 'refresh'
+    AND (lease_until IS NULL OR lease_until <= :now);
+
+-- name: is_refreshing
+SELECT 1 FROM operations
+WHERE state = 'pending' AND service = :service AND account = :account AND kind = 'refresh' LIMIT 1;
+
+-- name: go_on_refreshing
+-- Each page has its attempts.
+UPDATE operations SET payload = :payload, attempts = 0 WHERE id = :id;
+
+-- name: hurry_operation
+UPDATE operations SET next_attempt_at = min(next_attempt_at, :now) WHERE id = :id;
+
+-- name: service_state
+SELECT last_refresh_at, next_refresh_at FROM services
+WHERE service = :service AND account = :account;
+
+-- name: note_refresh_owed
+INSERT INTO services (service, account, next_refresh_at)
+VALUES (:service, :account, :next_refresh_at)
+ON CONFLICT (service, account) DO UPDATE SET next_refresh_at = excluded.next_refresh_at;
+
+-- name: forget_version
+UPDATE processing_jobs SET remote_version = NULL WHERE id = :id;
+
+-- name: hurry_listing
+UPDATE services SET next_refresh_at = min(next_refresh_at, :now)
+WHERE service = :service AND account = :account AND next_refresh_at IS NOT NULL;
+
+-- name: note_refreshed
+UPDATE services
+SET refresh_error = :error, last_refresh_at = coalesce(:began, last_refresh_at)
+WHERE service = :service AND account = :account;
+
+-- name: listings
+SELECT service, account, last_refresh_at, next_refresh_at, refresh_error FROM services
+ORDER BY service, account;
+
+-- name: stage
+INSERT INTO listed (
+    operation_id, server_key, server_id, state, word, version, updated_at, fields, vars
+) VALUES (
+    :operation_id, :server_key, :server_id, :state, :word, :version, :updated_at, :fields, :vars
+)
+ON CONFLICT DO UPDATE SET
+    state = excluded.state, word = excluded.word, version = excluded.version,
+    updated_at = excluded.updated_at, fields = excluded.fields, vars = excluded.vars;
+
+-- name: unstage
+DELETE FROM listed WHERE operation_id = :operation_id;
+
+-- name: count_staged
+SELECT count(*) FROM listed WHERE operation_id = :operation_id;
+
+-- name: last_of_batch
+SELECT server_key FROM listed WHERE operation_id = :operation_id
+ORDER BY server_key LIMIT 1 OFFSET :skip;
+
+-- name: unstage_batch
+DELETE FROM listed WHERE operation_id = :operation_id AND server_key <= :last;
+
+-- name: staged_changes
+-- Those only about which the listing says something new.
+SELECT j.id, j.local_id, j.user_id, j.status, j.remote_state, j.remote_version, j.payload,
+    j.last_synced,
+    EXISTS (SELECT 1 FROM operations AS o WHERE o.local_id = j.local_id AND o.kind = 'update'),
+    coalesce(j.synced_at >= :began, 0), l.word, l.version, l.updated_at, l.fields
+FROM listed AS l JOIN processing_jobs AS j ON j.server_key = l.server_key
+WHERE l.operation_id = :operation_id AND l.server_key <= :last AND (
+    (j.status = 'processing' AND l.word IS NOT NULL AND l.word IS NOT j.remote_state)
+    OR (l.version IS NOT NULL AND l.version IS NOT j.remote_version)
+    OR EXISTS (
+        SELECT 1
+        FROM json_each(l.fields) AS there
+        LEFT JOIN json_each(coalesce(j.last_synced, '{}')) AS before ON before.key = there.key
+        WHERE there.value IS NOT before.value OR there.type IS NOT before.type
+    )
+);
+
+-- name: staged_unknown
+SELECT l.server_key, l.server_id, l.fields, l.vars, l.version FROM listed AS l
+WHERE l.operation_id = :operation_id AND l.server_key <= :last
+    AND NOT EXISTS (SELECT 1 FROM processing_jobs AS j WHERE j.server_key = l.server_key)
+    AND NOT EXISTS (SELECT 1 FROM tombstones AS t WHERE t.server_key = l.server_key);
+
+-- name: oldest_create_on_its_way
+SELECT min(created_at) FROM operations
+WHERE state = 'pending' AND service = :service AND account = :account AND kind = 'create'
+    AND (claimed_by IS NOT NULL OR attempts > 0 OR unaccounted > 0);
+
+-- name: meet
+INSERT INTO strangers (server_key, seen_at) VALUES (:server_key, :now) ON CONFLICT DO NOTHING;
+
+-- name: met_before
+SELECT server_key FROM strangers
+WHERE seen_at < :before AND server_key IN (SELECT value FROM json_each(:keys));
+
+-- name: prune_strangers
+DELETE FROM strangers WHERE seen_at < :before;
+
+-- name: insert_found_job
+INSERT INTO processing_jobs (
+    local_id, server_id, server_key, service, account, status, payload, vars, last_synced,
+    remote_version, initiated_at, created_at, updated_at, accepted_at, found_at, next_poll_at
+) VALUES (
+    :local_id, :server_id, :server_key, :service, :account, 'processing', :payload, :vars,
+    :payload, :version, :now, :now, :now, :now, :now, :now
+);
+
+-- name: note_listed
+UPDATE processing_jobs
+SET last_synced = :last_synced, remote_version = coalesce(:remote_version, remote_version)
+WHERE id = :id;
+
+-- name: open_updates
+SELECT id, payload, claimed_by, attempts = 0 AND unaccounted = 0 AND claimed_by IS NULL
+FROM operations WHERE local_id = :local_id AND kind = 'update' ORDER BY id;
+
+-- name: count_synced
+SELECT count(*) FROM processing_jobs
+WHERE service = :service AND account = :account AND server_id IS NOT NULL;
+
+-- name: missing_condition
+j.service = :service AND j.account = :account AND j.server_id IS NOT NULL
+    AND j.server_key IS NOT NULL AND coalesce(j.accepted_at, j.created_at) < :began
+    AND NOT EXISTS (
+        SELECT 1 FROM listed AS l
+        WHERE l.operation_id = :operation_id AND l.server_key = j.server_key
+    )
+    AND NOT EXISTS (SELECT 1 FROM operations AS o WHERE o.local_id = j.local_id)
+
+-- name: count_missing
+SELECT count(*) FROM processing_jobs AS j WHERE {missing_condition};
+
+-- name: missing_jobs
+SELECT j.id, j.local_id, j.user_id, j.service, j.account, j.server_id, j.vars, j.payload
+FROM processing_jobs AS j
+WHERE j.id > :after_id AND {missing_condition}
+ORDER BY j.id LIMIT :limit;
+
+-- name: bury
+INSERT INTO tombstones (server_key, deleted_at)
+SELECT server_key, :now FROM processing_jobs
+WHERE id IN (SELECT value FROM json_each(:ids)) AND server_key IS NOT NULL
+ON CONFLICT (server_key) DO UPDATE SET deleted_at = excluded.deleted_at;
+
+-- name: unbury
+DELETE FROM tombstones WHERE server_key = :server_key;
+
+-- name: prune_tombstones
+DELETE FROM tombstones WHERE deleted_at < :before;
+
+-- name: any_refresh
+SELECT 1 FROM operations
+WHERE state = 'pending' AND service IN (SELECT value FROM json_each(:services))
+    AND kind = 'refresh' LIMIT 1;
+
+-- name: other_refreshes
+SELECT 1 FROM services
+WHERE next_refresh_at IS NOT NULL AND service NOT IN (SELECT value FROM json_each(:services));
+
+-- name: forget_refreshes
+UPDATE services SET next_refresh_at = NULL
+WHERE service NOT IN (SELECT value FROM json_each(:services));
+
+-- name: next_refresh
+SELECT min(next_refresh_at) FROM services;
+
+-- name: claim_overdue_operations
+-- What is of low priority and has waited for long gets a share of every claim.
+UPDATE operations
+SET lease_until = :lease_until, claimed_by = :poller, lease = lease + 1,
+    unaccounted = unaccounted + 1
+WHERE id IN (
+    SELECT id FROM (
+        SELECT id FROM operations
+        WHERE state = 'pending' AND service = :service AND priority = 3
+            AND next_attempt_at <= :overdue AND (attempts = 0 OR next_attempt_at <= :cutoff)
+            AND kind IN (SELECT value FROM json_each(:kinds))
+            AND sent_at IS NULL AND (lease_until IS NULL OR lease_until <= :now)
+        ORDER BY next_attempt_at LIMIT :share
+    )
+    UNION ALL
+    SELECT id FROM (
+        SELECT id FROM operations
+        WHERE state = 'pending' AND service = :service AND priority = 2
+            AND next_attempt_at <= :overdue AND (attempts = 0 OR next_attempt_at <= :cutoff)
+            AND kind IN (SELECT value FROM json_each(:kinds))
+            AND sent_at IS NULL AND (lease_until IS NULL OR lease_until <= :now)
+        ORDER BY next_attempt_at LIMIT :share
+    )
+)
+RETURNING {operation_columns};
+
+-- name: abandon_operation
+-- Its call may be on its way: the claim stays unaccounted for.
+UPDATE operations SET claimed_by = NULL, lease_until = NULL, sent_at = NULL
+WHERE id = :id AND lease = :lease AND state = 'pending';
+
+-- name: become_operation
+-- In the place of the one before it: what was asked for later stays behind it.
+UPDATE operations
+SET kind = :kind, service = :service, account = :account, payload = :payload, object_id = NULL,
+    attempts = 0, unaccounted = 0, next_attempt_at = :now, last_attempt_at = NULL,
+    last_http_status = NULL, last_error = NULL, claimed_by = NULL, lease_until = NULL
+WHERE id = :id AND lease = :lease AND state = 'pending'
+RETURNING local_id;
+
+-- name: drop_dead_before_deletion
+DELETE FROM operations
+WHERE local_id = :local_id AND state = 'dead'
+    AND kind IN ('upload_input', 'create', 'update', 'cancel') AND EXISTS (
+        SELECT 1 FROM operations AS d WHERE d.local_id = :local_id AND d.kind = 'delete'
+    )
+RETURNING kind, payload;
+
+-- name: deletion_of
+SELECT id, payload FROM operations WHERE local_id = :local_id AND kind = 'delete';

@@ -46,7 +46,10 @@ CREATE TABLE processing_jobs (
     claimed_by TEXT,
     lease INTEGER NOT NULL DEFAULT 0,
     lease_until TEXT,
-    version INTEGER NOT NULL DEFAULT 1
+    version INTEGER NOT NULL DEFAULT 1,
+    alerted_at TEXT,
+    synced_at TEXT,
+    found_at TEXT
 );
 
 CREATE UNIQUE INDEX processing_jobs_server_key ON processing_jobs (server_key)
@@ -57,6 +60,8 @@ CREATE INDEX processing_jobs_active ON processing_jobs (id)
     WHERE status IN ('pending', 'processing', 'retrieving');
 CREATE INDEX processing_jobs_finished ON processing_jobs (completed_at, id)
     WHERE status IN ('completed', 'failed', 'cancelled');
+CREATE INDEX processing_jobs_stuck ON processing_jobs (alerted_at, accepted_at)
+    WHERE status = 'processing';
 CREATE INDEX processing_jobs_short_id ON processing_jobs (substr(local_id, -8));
 CREATE INDEX processing_jobs_server_id ON processing_jobs (service, substr(server_id, 1, 64))
     WHERE server_id IS NOT NULL;
@@ -99,7 +104,9 @@ CREATE TABLE operations (
     lease INTEGER NOT NULL DEFAULT 0,
     lease_until TEXT,
     created_at TEXT NOT NULL,
-    object_id INTEGER REFERENCES objects (id)
+    object_id INTEGER REFERENCES objects (id),
+    -- Claims of it whose fate is not known: 0, and no attempt, means that nothing has left.
+    unaccounted INTEGER NOT NULL DEFAULT 0
 );
 
 CREATE INDEX operations_due ON operations (service, priority, next_attempt_at)
@@ -107,6 +114,7 @@ CREATE INDEX operations_due ON operations (service, priority, next_attempt_at)
 CREATE INDEX operations_sent ON operations (service, lease_until)
     WHERE state = 'pending' AND sent_at IS NOT NULL;
 CREATE INDEX operations_job ON operations (local_id);
+CREATE INDEX operations_dead ON operations (id) WHERE state <> 'pending';
 CREATE INDEX operations_object ON operations (object_id) WHERE object_id IS NOT NULL;
 
 CREATE TABLE objects (
@@ -175,6 +183,36 @@ CREATE TABLE services (
     PRIMARY KEY (service, account)
 ) WITHOUT ROWID;
 
+-- A listing on its way: its pages are kept until it is complete.
+CREATE TABLE listed (
+    operation_id INTEGER NOT NULL,
+    server_key TEXT NOT NULL,
+    server_id TEXT NOT NULL,
+    state TEXT,
+    word TEXT,
+    version TEXT,
+    updated_at TEXT,
+    fields TEXT NOT NULL DEFAULT '{}',
+    vars TEXT NOT NULL DEFAULT '{}',
+    PRIMARY KEY (operation_id, server_key)
+) WITHOUT ROWID;
+
+-- Jobs that only a listing knows, seen while a create was on its way that may have made them.
+CREATE TABLE strangers (
+    server_key TEXT PRIMARY KEY,
+    seen_at TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX strangers_age ON strangers (seen_at);
+
+-- What was deleted here on purpose does not come back by a listing.
+CREATE TABLE tombstones (
+    server_key TEXT PRIMARY KEY,
+    deleted_at TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX tombstones_age ON tombstones (deleted_at);
+
 CREATE TABLE budgets (
     service TEXT NOT NULL,
     account TEXT NOT NULL DEFAULT '',
@@ -234,7 +272,11 @@ SELECT
             WHERE o.local_id = j.local_id
                 AND o.kind IN ('upload_input', 'create', 'update', 'cancel', 'delete')
         ),
-        CASE WHEN j.server_id IS NULL THEN 'pending' ELSE 'synced' END
+        CASE
+            WHEN j.server_id IS NULL AND j.status IN ('pending', 'processing', 'retrieving')
+                THEN 'pending'
+            ELSE 'synced'
+        END
     ) AS sync_status,
     coalesce(
         (

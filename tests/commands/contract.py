@@ -16,12 +16,13 @@ SUMMARY = """
 polled submitted retrieved notified uploaded cleaned_up completed failed cancelled errors void
 objects_removed objects_already_gone objects_failed object_bytes_freed
 files_removed files_already_gone files_failed file_bytes_freed
-duration_seconds stopped paused stepped_back_for
+duration_seconds stopped paused stepped_back_for refreshed
 """
 EVENT = "seq at local_id user_id origin type data"
 OPERATION = """
 id local_id kind service account state priority attempts next_attempt_at last_attempt_at
 last_http_status last_error idempotency_key claimed_by lease_until sent_at created_at object_id
+unaccounted
 """
 OWED = """
 id local_id kind service state priority attempts next_attempt_at last_attempt_at last_http_status

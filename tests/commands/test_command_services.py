@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from contract import has_keys
 from service import Answer
 
@@ -42,12 +44,36 @@ def test_check(project, service):
     """`services check` reads each service's credentials, calls nobody and shows no secret."""
     project.configure(AUTH, services={"open": {"base_url": service.url}})
     done = project.ok("services", "check", "--json", DOCS_TOKEN=SECRET)
-    assert done.json == [
-        {"service": "docs", "definition": "ok", "credentials": "ok"},
-        {"service": "open", "definition": "ok", "credentials": "none needed"},
-    ]
+    docs, other = done.json
+    assert docs == {
+        "service": "docs",
+        "definition": "ok",
+        "account": "",
+        "credentials": "ok",
+        "from": ["env:DOCS_TOKEN"],
+        "expires_in": None,
+    }
+    assert (other["credentials"], other["from"]) == ("none needed", [])
     assert SECRET not in done.out + done.err
     assert service.seen == []
+
+
+def test_who_is_signed_in(project, tmp_path):
+    """`services check` tells whose the credentials are and for how long they are good: as the
+    command that brings them says, or as the configuration names the user."""
+    answer = {"token": SECRET, "expires_in": 3600, "account": "ann@example.com"}
+    (tmp_path / "token").write_text(json.dumps(answer))
+    command = f"command:cat {tmp_path / 'token'}"
+    basic = {"basic": {"user": "bob", "password": "env:DOCS_TOKEN"}}
+    project.configure(
+        {"auth": {"bearer": command}}, services={"open": {"base_url": "http://o", "auth": basic}}
+    )
+    done = project.ok("services", "check", "--json", DOCS_TOKEN=SECRET)
+    docs, other = done.json
+    assert docs["account"] == "ann@example.com" and 3500 < docs["expires_in"] < 3600
+    assert (other["account"], other["from"]) == ("bob", ["env:DOCS_TOKEN"])
+    table = project.ok("services", "check", DOCS_TOKEN=SECRET).out
+    assert "ann@example.com" in table and SECRET not in table + done.out
 
 
 def test_a_missing_credential(project, service):

@@ -152,7 +152,7 @@ def test_without_credentials_nothing_leaves(
     other = Asker(s3, tmp_path)
     fault, sent, message = other.refused(task)
     other.transport.close()
-    assert (fault, sent) == (Fault.UNAUTHORISED, False)
+    assert (fault, sent) == (Fault.SIGNED_OUT, False)
     assert "credentials" in message and s3.log == []
 
 
@@ -164,7 +164,7 @@ def test_a_broken_aws_configuration_is_told(
     ask = Asker(s3, tmp_path)
     fault, sent, message = ask.refused(ask.put("bucket", "k"))
     ask.transport.close()
-    assert (fault, sent) == (Fault.UNAUTHORISED, False) and "nobody" in message
+    assert (fault, sent) == (Fault.SIGNED_OUT, False) and "nobody" in message
 
 
 def test_no_secret_is_in_a_message(

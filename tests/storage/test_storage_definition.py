@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tracker.config import LONGEST_PREFIX, StorageConfig
 from tracker.errors import ConfigError, UsageError
 from tracker.ids import new_id
-from tracker.model import Content, Job, Kind, ObjectState, Operation, Role, Scheme, StoredObject
+from tracker.model import Content, Job, Kind, Operation
+from tracker.objects import ObjectState, Role, Scheme, StoredObject
 from tracker.storage import Storage
 from tracker.storage.uris import LONGEST_KEY
 from tracker.transports.tasks import Begin, Get, Item, Look, Put, Remove

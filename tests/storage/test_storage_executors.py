@@ -21,20 +21,8 @@ from tracker.executors.base import Executed
 from tracker.executors.remove import LEAST, MOST, RemoveFiles, RemoveObjects
 from tracker.executors.upload import StoreResult, UploadInput
 from tracker.lifecycle import Rules
-from tracker.model import (
-    FILES,
-    REMOVALS,
-    Fault,
-    Job,
-    Kind,
-    ObjectChange,
-    ObjectState,
-    Operation,
-    OperationState,
-    Scheme,
-    Status,
-    StoredObject,
-)
+from tracker.model import FILES, REMOVALS, Fault, Job, Kind, Operation, OperationState, Status
+from tracker.objects import ObjectChange, ObjectState, Scheme, StoredObject
 from tracker.outcomes import Attempted
 from tracker.schedule import RetryPolicy
 from tracker.spool import Folder
@@ -100,7 +88,8 @@ def test_with_its_upload_a_job_owes_the_create(ask: Asker, s3: S3Server, storage
     assert done.state is None and key == "in/k"
     assert done.object is not None and done.object.state is ObjectState.PRESENT
     assert (done.object.version_id, done.object.upload_id) == (version, "")
-    [create] = done.operations
+    create = done.becomes
+    assert create is not None and done.operations == []
     assert (create.kind, create.service, create.account) == (Kind.CREATE, "docs", "acc")
     assert (create.priority, create.idempotency_key) == ("high", "key")
 
@@ -119,7 +108,7 @@ def test_a_large_input_goes_step_by_step(ask: Asker, s3: S3Server, storage: Stor
     assert item.object is not None
     item.object.upload_id, item.lease = upload_id, 2
     done = one(attempt(ask, executor, [item]))
-    assert done.state is None and [one.kind for one in done.operations] == [Kind.CREATE]
+    assert done.state is None and done.becomes is not None and done.becomes.kind == Kind.CREATE
     assert told == [PART, 1]
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracker.errors import UsageError
-from tracker.model import Role, Scheme
+from tracker.objects import Role, Scheme
 from tracker.storage.uris import LONGEST_KEY, read_uri
 
 calm = settings(deadline=None)

@@ -19,17 +19,13 @@ from tracker.model import (
     Job,
     Kind,
     NewOperation,
-    ObjectChange,
-    ObjectState,
     Operation,
     ProcessingJob,
     Reading,
-    Role,
-    Scheme,
     State,
     Status,
-    StoredObject,
 )
+from tracker.objects import ObjectChange, ObjectState, Role, Scheme, StoredObject
 from tracker.store import Store, server_key
 from tracker.store.claims import PollerRow
 from tracker.store.cleaning import Cleaned, Farewell

@@ -31,19 +31,8 @@ from ledgers import (
 
 from tracker import clock, lifecycle
 from tracker.lifecycle import Rules
-from tracker.model import (
-    FILES,
-    REMOVALS,
-    Content,
-    Failure,
-    Fault,
-    ObjectChange,
-    ObjectState,
-    Reading,
-    Scheme,
-    State,
-    Status,
-)
+from tracker.model import FILES, REMOVALS, Content, Failure, Fault, Reading, State, Status
+from tracker.objects import ObjectChange, ObjectState, Scheme
 
 DAY = 86400.0
 WEEK = 7 * DAY

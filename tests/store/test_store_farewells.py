@@ -18,7 +18,8 @@ from ledgers import (
 )
 
 from tracker import clock
-from tracker.model import ObjectState, Scheme, Status
+from tracker.model import Status
+from tracker.objects import ObjectState, Scheme
 from tracker.store.cleaning import Farewell
 
 ASKS = {"docs": Farewell(asks=True)}

@@ -26,7 +26,8 @@ from ledgers import (
 from tracker import lifecycle
 from tracker.errors import Impossible
 from tracker.ids import new_id
-from tracker.model import ACTIVE, FINISHED, REMOVALS, UPLOADS, ObjectChange, ObjectState
+from tracker.model import ACTIVE, FINISHED, REMOVALS, UPLOADS
+from tracker.objects import ObjectChange, ObjectState
 from tracker.store.cleaning import Farewell
 
 KEYS = st.sampled_from(["a", "b", "c"])

@@ -32,7 +32,8 @@ from ledgers import (
 from tracker import clock, lifecycle
 from tracker.errors import Impossible
 from tracker.lifecycle import Rules
-from tracker.model import REMOVALS, Content, ObjectChange, Reading, State, Status, StoredObject
+from tracker.model import REMOVALS, Content, Reading, State, Status
+from tracker.objects import ObjectChange, StoredObject
 
 PLACE = "s3://bucket/k"
 

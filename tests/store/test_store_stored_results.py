@@ -31,17 +31,8 @@ from ledgers import (
 
 from tracker import lifecycle
 from tracker.lifecycle import Rules
-from tracker.model import (
-    FILES,
-    UPLOADS,
-    Content,
-    ObjectChange,
-    ObjectState,
-    Reading,
-    Role,
-    State,
-    StoredObject,
-)
+from tracker.model import FILES, UPLOADS, Content, Reading, State
+from tracker.objects import ObjectChange, ObjectState, Role, StoredObject
 
 
 def test_a_result_on_its_way_to_s3(store, time):

@@ -34,18 +34,8 @@ from ledgers import (
 )
 
 from tracker import lifecycle
-from tracker.model import (
-    REMOVALS,
-    UPLOADS,
-    Content,
-    Failure,
-    Fault,
-    ObjectChange,
-    ObjectState,
-    Reading,
-    Role,
-    State,
-)
+from tracker.model import REMOVALS, UPLOADS, Content, Failure, Fault, Reading, State
+from tracker.objects import ObjectChange, ObjectState, Role
 from tracker.schedule import RetryPolicy
 
 RETRY = RetryPolicy()
@@ -104,7 +94,8 @@ def test_the_end_of_an_upload_is_whole_or_not_there(store):
     local_id = uploading(store)
     operation = claim_upload(store)
     before = everything(store)
-    sql(store, "CREATE TRIGGER no BEFORE INSERT ON operations BEGIN SELECT RAISE(ABORT, 'no'); END")
+    trigger = "CREATE TRIGGER no BEFORE UPDATE OF kind ON operations"
+    sql(store, f"{trigger} BEGIN SELECT RAISE(ABORT, 'no'); END")
     with pytest.raises(sqlite3.IntegrityError):
         end_upload(store, operation)
     assert everything(store) == before

@@ -137,7 +137,7 @@ def test_a_401_without_credentials_is_a_plain_reply(ask: Ask, server: Misbehavin
 def test_no_credentials_is_unauthorised_and_unsent(ask: Ask, server: Misbehaving) -> None:
     """A missing token is told in the provider's words, and the service is not called."""
     reply = ask("/echo", "POST", credential=Token(broken="DOCS_TOKEN is not set"))
-    assert (reply.fault, reply.sent) == (Fault.UNAUTHORISED, False)
+    assert (reply.fault, reply.sent) == (Fault.SIGNED_OUT, False)
     assert "DOCS_TOKEN is not set (set it)" in reply.message
     assert server.requests == []
 

@@ -1,17 +1,27 @@
-"""A file per kind of due work, and which of them serve a service."""
+"""A file per kind of due work, and which of them serve a service.
+
+A kind of operation on a service's lane is one module with a function ``serve(service, tools)`` that
+returns the executors it has for that service, by kind. The modules of this folder are found by
+themselves, and so are those that other packages name as entry points of the group
+``tracker.executors`` (docs/extending.md).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pkgutil import iter_modules
+from typing import Any, Protocol
 
-from tracker.executors.base import Executor, Lane
+from tracker.errors import ConfigError
+from tracker.executors.base import Executor, Lane, Tools
 from tracker.executors.clean_up import CleanUp
-from tracker.executors.create import Create
 from tracker.executors.notify import Notify
 from tracker.executors.poll import Poll
 from tracker.executors.remove import RemoveFiles, RemoveObjects
-from tracker.executors.result import FetchResult
 from tracker.executors.upload import OnBytes, StoreResult, UploadInput
 from tracker.lifecycle import Rules
 from tracker.model import FILES, REMOVALS, UPLOADS, Kind, Operation
@@ -87,18 +97,43 @@ def _service_lane(
     signer: Signer,
     bound: float | None,
 ) -> Lane:
-    operations: dict[str, Executor[Operation]] = {
-        Kind.CREATE: Create(service, rules, signer, bound),
-        Kind.FETCH_RESULT: FetchResult(service, rules, folder.results, storage),
-    }
-    if service.cleanup.request is not None:
-        operations[Kind.CLEAN_UP] = CleanUp(service)
+    tools = Tools(rules, storage, folder, signer, bound)
+    operations: dict[str, Executor[Operation]] = {}
+    for kind in kinds():
+        operations |= kind.serve(service, tools)
     return replace(
         _bare_lane(service),
         polls=Poll(service, rules) if service.status is not None else None,
         operations=operations,
         unrepeatable=frozenset() if rules.repeatable else frozenset({Kind.CREATE}),
     )
+
+
+class ServiceKind(Protocol):
+    """A module that is a kind of operation on a service's lane."""
+
+    def serve(self, service: Service, tools: Tools) -> Mapping[str, Executor[Operation]]:
+        """The executors for `service`, by kind."""
+
+
+@cache
+def kinds() -> tuple[ServiceKind, ...]:
+    """All kinds: the modules of this folder, then those of other packages. Raises ConfigError for
+    one of those that cannot be imported or has no ``serve``."""
+    own = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)]
+    others = [_loaded(entry) for entry in entry_points(group="tracker.executors")]
+    return tuple(one for one in (*own, *others) if hasattr(one, "serve"))
+
+
+def _loaded(entry: EntryPoint) -> Any:
+    try:
+        found = entry.load()
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"executor '{entry.name}' of {entry.value} is of no use: {why}") from None
+    if not callable(getattr(found, "serve", None)):
+        raise ConfigError(f"executor '{entry.name}' of {entry.value} has no function serve")
+    return found
 
 
 def _bare_lane(service: Service) -> Lane:

@@ -6,8 +6,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
+from tracker.lifecycle import Rules
 from tracker.model import Failure, Job, Operation
 from tracker.outcomes import Outcome
+from tracker.spool import Folder
+from tracker.storage import Storage
+from tracker.storage.signing import Signer
 from tracker.transports.base import Call, Reply
 
 Item = TypeVar("Item", Job, Operation, contravariant=True)
@@ -39,6 +43,19 @@ class Executor(Protocol[Item]):
     def settle(self, items: Sequence[Item], reply: Reply) -> Executed:
         """What the reply means for each item. A call that could not be built arrives as a reply
         with `tracker.model.Fault.INVALID` that was not sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What an executor may need besides its service: the ``rules`` of its jobs' lives, the
+    tracker's own ``folder``, S3 (``storage``, ``signer``), and ``bound``, which shortens create
+    calls to so many seconds for an attempt that somebody waits for."""
+
+    rules: Rules
+    storage: Storage
+    folder: Folder
+    signer: Signer
+    bound: float | None = None
 
 
 class OneByOne:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 
 from tracker import lifecycle
-from tracker.executors.base import Executed
-from tracker.model import Job, Operation
+from tracker.executors.base import Executed, Executor, Tools
+from tracker.model import Job, Kind, Operation
 from tracker.services import Service
 from tracker.transports.base import Call, Reply
 
@@ -45,3 +45,8 @@ def _job_of(item: Operation) -> Job:
         vars=known.get("vars") or {},
         payload=known.get("payload") or {},
     )
+
+
+def serve(service: Service, tools: Tools) -> Mapping[str, Executor[Operation]]:
+    """The kind of operation that this file is, for `service`; see `tracker.executors`."""
+    return {Kind.CLEAN_UP: CleanUp(service)} if service.cleanup.request is not None else {}

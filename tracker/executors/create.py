@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tracker import lifecycle
 from tracker.errors import CallFailed
-from tracker.executors.base import Executed, OneByOne
+from tracker.executors.base import Executed, Executor, OneByOne, Tools
 from tracker.lifecycle import Rules
-from tracker.model import Failure, Fault, Job, Operation, Status
+from tracker.model import Failure, Fault, Job, Kind, Operation, Status
 from tracker.outcomes import Attempted, Outcome
 from tracker.services import Service
 from tracker.storage.signing import Signer
@@ -37,6 +37,10 @@ class Create(OneByOne):
         [item] = items
         if item.job.status != Status.PENDING:
             return [Attempted(item, None)]
+        # What was changed after the first attempt is an update's to tell.
+        first = item.payload.get("payload")
+        if isinstance(first, dict):
+            item.job.payload = first
         try:
             self._sign(item.job)
         except CallFailed as error:
@@ -63,3 +67,8 @@ class Create(OneByOne):
             return Executed([lifecycle.after_create(item, result, self._rules)], result)
         key = self._service.server_key(item.job, result)
         return Executed([lifecycle.after_create(item, result, self._rules, server_key=key)])
+
+
+def serve(service: Service, tools: Tools) -> Mapping[str, Executor[Operation]]:
+    """The kind of operation that this file is, for `service`; see `tracker.executors`."""
+    return {Kind.CREATE: Create(service, tools.rules, tools.signer, tools.bound)}

@@ -7,7 +7,8 @@ from collections.abc import Hashable, Sequence
 
 from tracker import lifecycle
 from tracker.executors.base import Executed
-from tracker.model import Failure, Fault, ObjectChange, Operation
+from tracker.model import Failure, Fault, Operation
+from tracker.objects import ObjectChange
 from tracker.outcomes import Outcome
 from tracker.spool import Folder
 from tracker.storage import Storage

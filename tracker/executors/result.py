@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tracker import lifecycle
-from tracker.executors.base import Executed, OneByOne
+from tracker.executors.base import Executed, Executor, OneByOne, Tools
 from tracker.ids import new_id
 from tracker.lifecycle import Rules
-from tracker.model import Content, Failure, Fault, Operation, Status
+from tracker.model import Content, Failure, Fault, Kind, Operation, Status
 from tracker.outcomes import Attempted, Outcome
 from tracker.services import Service
 from tracker.storage import Storage
@@ -84,3 +84,10 @@ def _suffix(media_type: str) -> str:
 
     plain = media_type.partition(";")[0].strip().lower()
     return mimetypes.guess_extension(plain) or ".bin"
+
+
+def serve(service: Service, tools: Tools) -> Mapping[str, Executor[Operation]]:
+    """The kind of operation that this file is, for `service`; see `tracker.executors`."""
+    return {
+        Kind.FETCH_RESULT: FetchResult(service, tools.rules, tools.folder.results, tools.storage)
+    }

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from tracker import lifecycle
 from tracker.executors.base import Executed, OneByOne
 from tracker.lifecycle import Rules
-from tracker.model import Failure, ObjectChange, ObjectState, Operation, Status
+from tracker.model import Failure, Operation, Status
+from tracker.objects import ObjectChange, ObjectState
 from tracker.outcomes import Attempted, Outcome
 from tracker.schedule import RetryPolicy
 from tracker.storage import Storage

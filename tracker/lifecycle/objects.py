@@ -16,15 +16,12 @@ from tracker.model import (
     Failure,
     Kind,
     NewOperation,
-    ObjectChange,
-    ObjectState,
     Operation,
     OperationState,
     Reason,
-    Scheme,
     Status,
-    StoredObject,
 )
+from tracker.objects import ObjectChange, ObjectState, Scheme, StoredObject
 from tracker.outcomes import Attempted, Transition
 from tracker.schedule import Random, RetryPolicy
 
@@ -65,7 +62,7 @@ def after_upload(
         priority=str(operation.payload.get("priority", "medium")),
         idempotency_key=operation.idempotency_key,
     )
-    return Attempted(operation, None, object=result, operations=[create])
+    return Attempted(operation, None, object=result, becomes=create)
 
 
 def owed_store(operation: Operation, content: Content, target: StoredObject) -> Attempted:

@@ -54,18 +54,14 @@ def after_create(
     transition.server_key = server_key
     transition.estimated_seconds = result.estimated_seconds
     transition.give_up_after = rules.poll.give_up_after
+    transition.synced = job.payload
     return Attempted(operation, None, transition=transition)
 
 
 def _create_failed(operation: Operation, failure: Failure, rules: Rules, rnd: Random) -> Attempted:
-    if failure.fault in SERVICE_FAULTS and (
-        not failure.sent or failure.fault is not Fault.UNREACHABLE
-    ):
-        return unburnt(operation, failure)
-    if failure.fault in (Fault.REFUSED, Fault.REDIRECT, Fault.INVALID) and (
-        failure.http_status or not failure.sent
-    ):
-        return _given_up(operation, failure)
+    judged = _judged(operation, failure)
+    if judged is not None:
+        return judged
     began = failure.sent and failure.http_status not in UNREPEATED_BUT_SAFE
     if began and not rules.repeatable:
         return Attempted(
@@ -168,6 +164,87 @@ def after_fetch(
         attempted.state = None
         attempted.events = []
     return attempted
+
+
+def after_update(
+    operation: Operation,
+    result: str | Failure | None,
+    policy: RetryPolicy,
+    *,
+    rnd: Random = random.random,
+) -> Attempted:
+    """What one attempt to tell a service of changes means: it has them, with `result` as the job's
+    version there; or it is tried again; or it is given up."""
+    if not isinstance(result, Failure):
+        changes = operation.payload.get("changes")
+        return Attempted(
+            operation,
+            None,
+            synced=changes if isinstance(changes, dict) else {},
+            remote_version=result,
+        )
+    if result.http_status in (409, 412):
+        return _conflicting(operation, result, policy, rnd)
+    return _failed(operation, result, policy, rnd)
+
+
+def _conflicting(
+    operation: Operation, failure: Failure, policy: RetryPolicy, rnd: Random
+) -> Attempted:
+    """The job is another one there by now: it is looked at before the next attempt (O8)."""
+    attempted = again(operation, failure, policy, rnd)
+    changes = operation.payload.get("changes")
+    mine = changes if isinstance(changes, dict) else {}
+    told = {"fields": {name: {"here": value} for name, value in mine.items()}}
+    attempted.events.append(Event("job:conflict", {**told, "http_status": failure.http_status}))
+    attempted.due = attempted.outdated = True
+    return attempted
+
+
+def after_cancel(
+    operation: Operation,
+    result: Failure | None,
+    policy: RetryPolicy,
+    *,
+    rnd: Random = random.random,
+) -> Attempted:
+    """What one attempt to have a job stopped means. When the service has heard of it, the job is
+    polled at once: its status says what has become of it."""
+    if result is None:
+        return Attempted(operation, None, due=True)
+    return _failed(operation, result, policy, rnd)
+
+
+def after_delete(
+    operation: Operation,
+    result: Failure | None,
+    policy: RetryPolicy,
+    *,
+    rnd: Random = random.random,
+) -> Attempted:
+    """What one attempt to delete a job at its service means: it goes here too once it is gone
+    there."""
+    if result is None:
+        return Attempted(operation, None, erase=True)
+    return _failed(operation, result, policy, rnd)
+
+
+def _failed(operation: Operation, failure: Failure, policy: RetryPolicy, rnd: Random) -> Attempted:
+    return _judged(operation, failure) or again(operation, failure, policy, rnd)
+
+
+def _judged(operation: Operation, failure: Failure) -> Attempted | None:
+    """What does not count as an attempt, or does not get better by another one; else None."""
+    # What broke after bytes had left may have got through: that attempt counts.
+    if failure.fault in SERVICE_FAULTS and (
+        not failure.sent or failure.fault is not Fault.UNREACHABLE
+    ):
+        return unburnt(operation, failure)
+    if failure.fault in (Fault.REFUSED, Fault.REDIRECT, Fault.INVALID) and (
+        failure.http_status or not failure.sent
+    ):
+        return _given_up(operation, failure)
+    return None
 
 
 def after_notify(

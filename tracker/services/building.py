@@ -46,6 +46,20 @@ def build_result(service: Service, job: Job, sink: Path | None = None) -> Call:
     return call
 
 
+def build_update(service: Service, job: Job) -> Call:
+    """The call that tells the service ``job.changes``."""
+    if service.update is None:
+        raise _undefined(service, "update")
+    return service.update.request.call(service, job)
+
+
+def build_cancel(service: Service, job: Job) -> Call:
+    """The call that asks the service to stop `job`."""
+    if service.cancel is None:
+        raise _undefined(service, "cancel")
+    return service.cancel.request.call(service, job)
+
+
 def build_delete(service: Service, job: Job) -> Call:
     """The call that deletes `job` at the service."""
     if service.delete is None:

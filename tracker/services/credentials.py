@@ -15,6 +15,7 @@ from tracker import clock
 from tracker.errors import CallFailed, ConfigError, TrackerError
 from tracker.services import headers as header_rules
 from tracker.services.secret import Secret, is_reference, read_reference
+from tracker.services.values import line
 from tracker.tables import Table
 
 ASK_AGAIN_AFTER = 5.0
@@ -25,11 +26,13 @@ Render = Callable[[list[str]], str]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One header: its name, where its secrets come from and how they make its value."""
+    """One header: its name, where its secrets come from and how they make its value. ``who`` is
+    the user that the configuration names."""
 
     name: str
     secrets: tuple[Secret, ...]
     render: Render
+    who: str | None = None
 
 
 class HeaderCredential:
@@ -41,8 +44,10 @@ class HeaderCredential:
         self._headers: dict[str, str] | None = None
         self._values: tuple[str, ...] = ()
         self._expires_at: float | None = None
-        slow = any(secret.slow for part in parts for secret in part.secrets)
-        self._patience = ASK_AGAIN_AFTER if slow else 0.0
+        self._last: dict[str, str] | None = None
+        self._who: str | None = None
+        self._slow = any(secret.slow for part in parts for secret in part.secrets)
+        self._patience = ASK_AGAIN_AFTER if self._slow else 0.0
         self._error: TrackerError | None = None
         self._error_until = 0.0
         self._same_until = 0.0
@@ -53,6 +58,37 @@ class HeaderCredential:
             if self._headers is None or self._expired():
                 self._ask()
             return self._headers or {}
+
+    @property
+    def slow(self) -> bool:
+        """Whether asking means running a command."""
+        return self._slow
+
+    def look(self) -> bool:
+        """Ask again; whether the headers are others than those that were known before. Raises
+        CallFailed."""
+        with self._lock:
+            before = self._last
+            self._error = None
+            self._ask()
+            return before is not None and self._last != before
+
+    @property
+    def who(self) -> str | None:
+        """Who is signed in: whom the configuration or the provider named, None when neither did."""
+        return self._who or next((part.who for part in self._parts if part.who), None)
+
+    @property
+    def sources(self) -> list[str]:
+        """The references, as they stand in the configuration."""
+        return [secret.reference for part in self._parts for secret in part.secrets]
+
+    @property
+    def lives(self) -> float | None:
+        """For how many more seconds the headers are good, None when nobody said."""
+        if self._expires_at is None:
+            return None
+        return max(self._expires_at - clock.monotonic(), 0.0)
 
     def renew(self, used: Mapping[str, str]) -> bool:
         """Ask again after a 401 to `used`; whether the headers are others now.
@@ -96,6 +132,7 @@ class HeaderCredential:
                 headers[part.name] = part.render([one.value for one in read])
                 values += [one.value for one in read]
                 lives += [one.lives for one in read if one.lives is not None]
+                self._who = next((line(one.who, 100) for one in read if one.who), self._who)
         except TrackerError as error:
             self._error, self._error_until = error, clock.monotonic() + self._patience
             raise
@@ -107,7 +144,7 @@ class HeaderCredential:
         bare = [value.rpartition(" ")[2] for value in headers.values()]
         known = (*headers.values(), *values, *bare, *self._values)
         self._values = tuple(dict.fromkeys(known))[:24]
-        self._headers = headers
+        self._headers = self._last = headers
 
 
 def read_auth(table: Table, folder: str) -> Part:
@@ -161,4 +198,6 @@ def _basic(table: Table, folder: str) -> Part:
         word = values[-1] if password is not None else ""
         return "Basic " + base64.b64encode(f"{name}:{word}".encode()).decode()
 
-    return Part("Authorization", tuple(sources), render)
+    return Part(
+        "Authorization", tuple(sources), render, None if is_reference(user) else user or None
+    )

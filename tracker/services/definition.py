@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from tracker.model import Content, Failure, Job, Reading, State
+from tracker.listed import Merging, Page
+from tracker.model import Content, Failure, Job, Json, Reading, State
 from tracker.schedule import PollPolicy, RetryPolicy
-from tracker.services import building, reading
+from tracker.services import building, listing, reading
 from tracker.services.credentials import HeaderCredential
 from tracker.services.expression import Expression
 from tracker.services.request import Request
@@ -92,6 +94,44 @@ class ResultSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateSpec:
+    """How a service is told what was changed here. ``fields`` are those of the payload that may be
+    (None: any that the job has); ``version`` reads the job's version there from the reply."""
+
+    request: Request
+    fields: tuple[str, ...] | None = None
+    version: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelSpec:
+    """How a service is asked to stop a job."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class ListSpec:
+    """How a service's jobs are listed. ``items`` finds them in a reply; the other expressions see
+    one item as ``body``. ``next`` finds where the next page begins, in the reply as a whole;
+    ``link`` is whether its ``Link`` header says so. ``after`` are services to be listed before."""
+
+    request: Request
+    items: Expression
+    server_id: Expression
+    merging: Merging
+    state: Expression | None = None
+    version: Expression | None = None
+    updated_at: Expression | None = None
+    next: Expression | None = None
+    link: bool = False
+    fields: Mapping[str, Expression] = field(default_factory=dict)
+    capture: Mapping[str, Expression] = field(default_factory=dict)
+    after: tuple[str, ...] = ()
+    since_overlap: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteSpec:
     """How a job is deleted at its service."""
 
@@ -137,7 +177,10 @@ class Service:
     states: Mapping[Word, State] = field(default_factory=dict)
     fold_case: bool = False
     result: ResultSpec | None = None
+    update: UpdateSpec | None = None
+    cancel: CancelSpec | None = None
     delete: DeleteSpec | None = None
+    list: ListSpec | None = None
     cleanup: CleanupSpec = CleanupSpec()
     credential: HeaderCredential | None = None
 
@@ -164,9 +207,30 @@ class Service:
     @property
     def longest_call(self) -> float:
         """The longest time, in seconds, that any of its calls may take."""
-        specs = (self.create, self.status, self.result, self.delete, self.cleanup)
+        specs = (
+            self.create,
+            self.status,
+            self.result,
+            self.update,
+            self.cancel,
+            self.delete,
+            self.list,
+            self.cleanup,
+        )
         requests = [spec.request for spec in specs if spec is not None]
         return max((one.timeout for one in requests if one is not None), default=self.timeout)
+
+    def redacted(self, value: Json) -> Any:
+        """`value` without the credentials that a careless service may have repeated in it."""
+        if self.credential is None:
+            return value
+        if isinstance(value, str):
+            return self.credential.redact(value)
+        if isinstance(value, list):
+            return [self.redacted(one) for one in value]
+        if isinstance(value, dict):
+            return {name: self.redacted(one) for name, one in value.items()}
+        return value
 
     def build_create(self, job: Job, idempotency_key: str | None = None) -> Call:
         """The call that creates `job`. Raises UsageError when the job lacks what it needs."""
@@ -179,6 +243,22 @@ class Service:
     def build_result(self, job: Job, sink: Path | None = None) -> Call:
         """The call that fetches the result of `job` into the file `sink`. Raises UsageError."""
         return building.build_result(self, job, sink)
+
+    def build_update(self, job: Job) -> Call:
+        """The call that tells the service ``job.changes``. Raises UsageError."""
+        return building.build_update(self, job)
+
+    def build_cancel(self, job: Job) -> Call:
+        """The call that asks the service to stop `job`. Raises UsageError."""
+        return building.build_cancel(self, job)
+
+    def build_list(self, cursor: str | None, since: str | None) -> Call:
+        """The call for one page of the listing. Raises UsageError."""
+        return listing.build_list(self, cursor, since)
+
+    def read_list(self, reply: Reply) -> Page | Failure:
+        """The page that a reply carries."""
+        return listing.read_list(self, reply)
 
     def build_delete(self, job: Job) -> Call:
         """The call that deletes `job` at the service. Raises UsageError."""
@@ -202,6 +282,14 @@ class Service:
     def read_result(self, job: Job, reply: Reply) -> Content | Failure:
         """The result that a reply carries."""
         return reading.read_result(self, job, reply)
+
+    def read_update(self, job: Job, reply: Reply) -> str | Failure | None:
+        """The job's version there after an update; None where it is not told."""
+        return reading.read_update(self, job, reply)
+
+    def read_cancel(self, reply: Reply) -> Failure | None:
+        """None when the service has heard of the wish, or the job has ended there."""
+        return reading.read_cancel(self, reply)
 
     def read_delete(self, reply: Reply) -> Failure | None:
         """None when the job is gone there."""

@@ -32,9 +32,7 @@ def unreadable(reply: Reply, message: str) -> Failure:
 
 def http_failure(service: Service, job: Job | None, reply: Reply) -> Failure:
     """The failure that an HTTP code stands for, with the service's own words."""
-    words = _words(service, job, reply)
-    if service.credential is not None:
-        words = service.credential.redact(words)
+    words = service.redacted(_words(service, job, reply))
     return http_failure_of(reply, words, service.retry_after_cap)
 
 

@@ -65,7 +65,8 @@ def read_service(name: str, table: Table, file: str) -> Service:
     headers, credential = _read_headers(table, file)
     shared = specs.Shared(site, headers, table.duration("timeout", 30.0, positive=True))
     retry = specs.read_retry(table.table("retry"), RetryPolicy())
-    tables = {key: table.optional_table(key) for key in ("create", "status", "result", "delete")}
+    names = ("create", "status", "result", "update", "cancel", "delete", "list")
+    tables = {key: table.optional_table(key) for key in names}
     create = specs.read_create(found, shared) if (found := tables["create"]) else None
     status = specs.read_status(found, shared, create) if (found := tables["status"]) else None
     result = specs.read_result(found, shared, retry) if (found := tables["result"]) else None
@@ -90,6 +91,9 @@ def read_service(name: str, table: Table, file: str) -> Service:
         states=states,
         fold_case=fold_case,
         result=result,
+        update=specs.read_update(found, shared) if (found := tables["update"]) else None,
+        cancel=specs.read_cancel(found, shared) if (found := tables["cancel"]) else None,
+        list=specs.read_list(found, shared, status) if (found := tables["list"]) else None,
         delete=specs.read_delete(found, shared) if (found := tables["delete"]) else None,
         cleanup=specs.read_cleanup(table.table("cleanup"), shared),
         credential=credential,
@@ -217,7 +221,14 @@ _EXAMPLES: tuple[dict[str, Any], ...] = (
         "status": {"request": _REQUEST, "state": "body.state", "progress": "body.progress"},
         "states": {"completed": ["done"]},
         "result": {"request": _REQUEST},
+        "update": {"request": _REQUEST},
+        "cancel": {"request": _REQUEST},
         "delete": {"request": _REQUEST},
+        "list": {
+            "request": {"path": "/jobs"},
+            "items": "body.jobs",
+            "server_id": "body.id",
+        },
         "cleanup": {"request": _REQUEST},
     },
     {

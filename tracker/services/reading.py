@@ -64,7 +64,7 @@ def read_create(service: Service, job: Job, reply: Reply) -> Reading | Failure:
             where = spec.server_id.text if spec.server_id is not None else "server_id"
             return unreadable(reply, f"{where} holds no usable id")
         server_id = job.local_id
-    if _redacted(service, server_id) != server_id:
+    if service.redacted(server_id) != server_id:
         return unreadable(reply, "the id in the reply is a credential")
     if word is None or word.text is None:
         word = _Word(State.PROCESSING, None)
@@ -96,7 +96,7 @@ def read_status(service: Service, job: Job, reply: Reply) -> Reading | Failure:
     if spec.reads_body and not _load_body(envelope, reply) and spec.needs_body and mapped is None:
         return unreadable(reply, "the reply is not JSON")
     if (other := _other_job(spec, job, envelope)) is not None:
-        return unreadable(reply, _redacted(service, other) or "")
+        return unreadable(reply, service.redacted(other) or "")
     try:
         word = _read_word(service, spec.state, envelope, mapped)
     except ExpressionError as error:
@@ -156,6 +156,24 @@ def read_plain(service: Service, reply: Reply) -> Failure | None:
     return None if 200 <= reply.status < 300 else http_failure(service, None, reply)
 
 
+def read_update(service: Service, job: Job, reply: Reply) -> str | Failure | None:
+    """The job's version there after an update; None where it is not told."""
+    failure = read_plain(service, reply)
+    if failure is not None or service.update is None or service.update.version is None:
+        return failure
+    envelope = Envelope(reply, job)
+    _load_body(envelope, reply)
+    return values.identifier(_soft(service.update.version, envelope))
+
+
+def read_cancel(service: Service, reply: Reply) -> Failure | None:
+    """None for a 2xx; also for what says that there is nothing to stop: how the job ended is for
+    its status to tell."""
+    if reply.fault is None and reply.status in (*_GONE, 409):
+        return None
+    return read_plain(service, reply)
+
+
 def read_delete(service: Service, reply: Reply) -> Failure | None:
     """None when the job is gone there: a 2xx, or a 404 or 410 (it already was)."""
     if reply.fault is None and reply.status in _GONE:
@@ -184,7 +202,7 @@ def _read_word(
     if type(value) is str and not service.fold_case:
         known = service.states.get(value)
         if known is None:
-            return _Word(State.UNKNOWN_WORD, _redacted(service, values.word(value)))
+            return _Word(State.UNKNOWN_WORD, service.redacted(values.word(value)))
         return _Word(known, values.word(value))
     if value is None:
         return _Word(State.UNKNOWN_WORD, None)
@@ -194,7 +212,7 @@ def _read_word(
         kind = "an object" if isinstance(value, dict) else "a list"
         return unreadable(envelope.reply, f"{where} is {kind}, expected a word")
     known = service.states.get(key, State.UNKNOWN_WORD)
-    return _Word(known, _redacted(service, values.word(values.text(value))))
+    return _Word(known, service.redacted(values.word(values.text(value))))
 
 
 def _other_job(spec: StatusSpec, job: Job, envelope: Envelope) -> str | None:
@@ -217,7 +235,7 @@ def _with_ending(
         found = values.explanation(_soft(error, envelope))
         if found is None and reply.status >= 400:
             found = http_failure(service, None, reply).message
-        return replace(reading, error=_redacted(service, found))
+        return replace(reading, error=service.redacted(found))
     spec = service.result
     if spec is None or spec.value is None:
         return reading
@@ -229,13 +247,6 @@ def _with_ending(
         return unreadable(reply, str(error))
     content_id = values.identifier(_soft(spec.content_id, envelope))
     return replace(reading, result=result, content_id=content_id)
-
-
-def _redacted(service: Service, text: str | None) -> str | None:
-    """`text` without the credentials that a careless service may have repeated in it."""
-    if text is None or service.credential is None:
-        return text
-    return service.credential.redact(text)
 
 
 def _soft(expression: Expression | None, envelope: Envelope) -> Json:

@@ -6,10 +6,12 @@ import json
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracker import clock
 from tracker.errors import CallFailed, ConfigError
 
 if TYPE_CHECKING:
@@ -22,10 +24,12 @@ _REFERENCE = re.compile(r"(env|file|command):\s*(.*\S)\s*", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A secret as it was read; ``lives`` is for how many seconds, None when nobody said."""
+    """A secret as it was read; ``lives`` is for how many seconds and ``who`` whose it is, None when
+    nobody said."""
 
     value: str
     lives: float | None = None
+    who: str | None = None
 
     def __repr__(self) -> str:
         return "Read(***)"
@@ -145,19 +149,48 @@ def _from_command(words: list[str], reference: str, key: str) -> str:
         reason = getattr(error, "strerror", None) or "not a command"
         raise failure(reference, key, f"cannot be started: {reason}") from None
     try:
-        output, _ = process.communicate(timeout=COMMAND_SECONDS)
+        output = _output(process, COMMAND_SECONDS)
     except subprocess.TimeoutExpired:
         _kill(process)
         raise failure(reference, key, f"took longer than {COMMAND_SECONDS:g} s") from None
     except BaseException:
         _kill(process)
         raise
+    if len(output) > LARGEST:
+        _kill(process)
+        raise failure(reference, key, f"is longer than {LARGEST} bytes")
     if process.returncode != 0:
         hint = "run it by hand to see why"
         raise failure(reference, key, f"failed with exit code {process.returncode}", hint)
     if not output.strip():
         raise failure(reference, key, "printed nothing")
     return _text(output, reference, key)
+
+
+def _output(process: subprocess.Popen[bytes], seconds: float) -> bytes:
+    """What it prints until it ends, or a little more than `LARGEST` of it. Raises
+    subprocess.TimeoutExpired."""
+    import subprocess
+    import threading
+
+    assert process.stdout is not None
+    pipe, output = process.stdout.fileno(), bytearray()
+
+    def read() -> None:
+        with suppress(OSError):
+            while len(output) <= LARGEST and (piece := os.read(pipe, 8192)):
+                output.extend(piece)
+
+    reader = threading.Thread(target=read, daemon=True)
+    latest = clock.monotonic() + seconds
+    reader.start()
+    reader.join(seconds)
+    if reader.is_alive():
+        raise subprocess.TimeoutExpired(process.args, seconds)
+    if len(output) <= LARGEST:
+        process.wait(max(latest - clock.monotonic(), 0.1))
+        process.stdout.close()
+    return bytes(output)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -184,4 +217,7 @@ def _from_json(text: str) -> Read | None:
     token, lives = data.get("token", data.get("access_token")), data.get("expires_in")
     if not isinstance(lives, (int, float)) or isinstance(lives, bool) or not 0 < lives < 1e9:
         lives = None
-    return Read(token if isinstance(token, str) else "", lives)
+    who = data.get("account")
+    return Read(
+        token if isinstance(token, str) else "", lives, who if isinstance(who, str) else None
+    )

@@ -9,18 +9,22 @@ from typing import Any
 
 from tracker.config import read_ages
 from tracker.errors import ConfigError, UsageError
+from tracker.listed import RULES, Merging
 from tracker.model import Job
 from tracker.schedule import RetryPolicy
 from tracker.services import headers as header_rules
 from tracker.services.definition import (
     IDEMPOTENCY,
     KEEP,
+    CancelSpec,
     CleanupSpec,
     CreateSpec,
     DeleteSpec,
+    ListSpec,
     Progress,
     ResultSpec,
     StatusSpec,
+    UpdateSpec,
 )
 from tracker.services.expression import Expression, compile_expression
 from tracker.services.request import Fields, Request, read_request
@@ -28,7 +32,9 @@ from tracker.services.template import (
     CLEANUP_ROOTS,
     CREATE_ROOTS,
     LATER_ROOTS,
+    LIST_ROOTS,
     PLACE_FIELDS,
+    UPDATE_ROOTS,
     Maker,
 )
 from tracker.services.url import Site
@@ -152,6 +158,59 @@ def read_result(table: Table, shared: Shared, retry: RetryPolicy) -> ResultSpec:
     return spec
 
 
+def read_update(table: Table, shared: Shared) -> UpdateSpec:
+    """``[services.X.update]``. Raises ConfigError."""
+    request = shared.request(table, UPDATE_ROOTS, "PATCH")
+    fields = table.strings("fields") if "fields" in table.names() else None
+    table.raw("fields")
+    spec = UpdateSpec(request, fields, _expression(table, "version"))
+    table.finish()
+    return spec
+
+
+def read_cancel(table: Table, shared: Shared) -> CancelSpec:
+    """``[services.X.cancel]``. Raises ConfigError."""
+    request = shared.request(table, LATER_ROOTS, "POST")
+    table.finish()
+    return CancelSpec(request)
+
+
+def read_list(table: Table, shared: Shared, status: StatusSpec | None) -> ListSpec:
+    """``[services.X.list]``; what an item's state and version are is read as in a status reply,
+    unless it says otherwise. Raises ConfigError."""
+    request = shared.request(table, LIST_ROOTS)
+    items, server_id = _expression(table, "items"), _expression(table, "server_id")
+    if items is None:
+        table.fail("items", "is missing", 'an expression such as "body.jobs"')
+    if server_id is None:
+        table.fail("server_id", "is missing", 'an expression over one item, such as "body.id"')
+    following = table.optional_string("next")
+    spec = ListSpec(
+        request,
+        items,
+        server_id,
+        Merging(
+            add=table.boolean("add", True),
+            authoritative=table.boolean("authoritative", False),
+            most_deletions=table.number("max_deletions", 0.2, low=0.0, high=1.0),
+            rule=table.choice("conflicts", RULES, "service"),
+            most_items=table.integer("max_items", 100_000, low=1, high=10**7),
+            every=table.duration("every", 900.0, positive=True),
+        ),
+        state=_expression(table, "state") or (status.state if status is not None else None),
+        version=_expression(table, "version") or (status.version if status is not None else None),
+        updated_at=_expression(table, "updated_at"),
+        next=_expression(table, "next") if following not in (None, "link") else None,
+        link=following == "link",
+        fields=_named(table, "fields"),
+        capture=_named(table, "capture"),
+        after=table.strings("after"),
+        since_overlap=table.duration("since_overlap", 60.0),
+    )
+    table.finish()
+    return spec
+
+
 def read_delete(table: Table, shared: Shared) -> DeleteSpec:
     """``[services.X.delete]``. Raises ConfigError."""
     request = shared.request(table, LATER_ROOTS, "DELETE")
@@ -202,8 +261,12 @@ def _expression(table: Table, name: str) -> Expression | None:
 
 
 def _capture(table: Table) -> dict[str, Expression]:
-    key, found = table.key("capture"), {}
-    for name, text in (table.optional_mapping("capture") or {}).items():
+    return _named(table, "capture")
+
+
+def _named(table: Table, what: str) -> dict[str, Expression]:
+    key, found = table.key(what), {}
+    for name, text in (table.optional_mapping(what) or {}).items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or not isinstance(text, str):
             raise ConfigError(f"{key}.{name}: expected a plain name and an expression")
         found[name] = compile_expression(text, f"{key}.{name}")

@@ -35,6 +35,7 @@ JOB_FIELDS = (
     "user_id",
     "service",
     "account",
+    "remote_version",
 )
 PLACE_FIELDS = ("url", "uri", "bucket", "key", "version_id")
 """What an input has only once it is in S3."""
@@ -42,6 +43,8 @@ INPUT_FIELDS = ("name", "size", "media_type", "sha256", *PLACE_FIELDS)
 ROOTS = frozenset(
     ("server_id", "local_id", "client_id", "idempotency_key", "payload", "vars", "input", "job")
 )
+LIST_ROOTS = frozenset(("cursor", "since"))
+UPDATE_ROOTS = (ROOTS - {"idempotency_key"}) | {"changes"}
 CREATE_ROOTS = ROOTS - {"server_id"}
 LATER_ROOTS = ROOTS - {"idempotency_key"}
 CLEANUP_ROOTS = (LATER_ROOTS - {"input", "job"}) | {"server_ids"}
@@ -97,7 +100,7 @@ def _placeholder(inside: str, key: str, roots: frozenset[str], raw: bool) -> Pla
         raise ConfigError(f"{key}: {{{inside}}} is not a placeholder")
     plus, root, path, mark = match.groups()
     if root not in roots:
-        if root in ROOTS | CLEANUP_ROOTS:
+        if root in ROOTS | CLEANUP_ROOTS | UPDATE_ROOTS | LIST_ROOTS:
             raise ConfigError(f"{key}: {root} is not known in this call")
         near = did_you_mean(root, sorted(roots)) or f"known: {', '.join(sorted(roots))}"
         raise ConfigError(f"{key}: unknown variable '{root}'", near)
@@ -110,6 +113,10 @@ def _placeholder(inside: str, key: str, roots: frozenset[str], raw: bool) -> Pla
 def _getter(root: str, steps: tuple[str | int, ...], key: str) -> Maker:
     if root == "payload":
         return lambda job, _: _walk(job.payload, steps)
+    if root in LIST_ROOTS:
+        return lambda job, _: job.vars.get(root, MISSING)
+    if root == "changes":
+        return lambda job, _: _walk(job.changes, steps)
     if root == "vars" and steps:
         return lambda job, _: _walk(job.vars, steps)
     if root in ("input", "job"):

@@ -9,16 +9,8 @@ from pathlib import Path
 
 from tracker.config import StorageConfig
 from tracker.errors import ConfigError, UsageError
-from tracker.model import (
-    UPLOADS,
-    Content,
-    Failure,
-    ObjectState,
-    Operation,
-    Role,
-    Scheme,
-    StoredObject,
-)
+from tracker.model import UPLOADS, Content, Failure, Operation
+from tracker.objects import ObjectState, Role, Scheme, StoredObject
 from tracker.services.failures import transport_failure
 from tracker.transports.base import Call, Reply
 from tracker.transports.tasks import Begin, Endpoint, Get, Item, Look, Put, Remove, Task

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tracker.errors import UsageError
-from tracker.model import Role, Scheme, StoredObject
+from tracker.objects import Role, Scheme, StoredObject
 
 LONGEST_KEY = 1024
 """Bytes of UTF-8; S3's own limit."""

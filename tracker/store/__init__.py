@@ -7,15 +7,17 @@ from pathlib import Path
 from tracker.databases.sqlite import Database
 from tracker.store.acts import Acts
 from tracker.store.budgets import Budgets
+from tracker.store.by_hand import ByHand
+from tracker.store.changes import Changes
 from tracker.store.claims import Claims
-from tracker.store.cleaning import Cleaning
 from tracker.store.reads import Reads
 from tracker.store.upkeep import Upkeep
+from tracker.store.vitals import Vitals
 
 __all__ = ["Store", "open_store", "server_key"]
 
 
-class Store(Acts, Claims, Reads, Budgets, Cleaning, Upkeep):
+class Store(Changes, ByHand, Acts, Claims, Reads, Budgets, Upkeep, Vitals):
     """One ledger. Safe to share between threads; each method is one transaction or one read.
 
     Every method raises `tracker.errors.DatabaseError` for what the database does.

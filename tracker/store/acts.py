@@ -8,15 +8,8 @@ from typing import Any
 
 from tracker import clock
 from tracker.errors import Impossible
-from tracker.model import (
-    Event,
-    Job,
-    Kind,
-    NewOperation,
-    ProcessingJob,
-    Status,
-    StoredObject,
-)
+from tracker.model import Event, Job, Kind, NewOperation, ProcessingJob, Status
+from tracker.objects import StoredObject
 from tracker.outcomes import Transition
 from tracker.store.claims import job_from
 from tracker.store.ledger import to_json
@@ -66,6 +59,8 @@ class Acts(Settlement):
                 job.accepted_at = clock.to_text(now)
                 job.next_poll_at = clock.to_text(now + first_poll)
                 self._insert(job, now, key)
+                # Whoever tracks it again wants it back.
+                self.database.write(self.sql["unbury"], {"server_key": key})
                 for stored in objects:
                     if stored.uri in known and not self.knows(stored):
                         raise Impossible(
@@ -74,7 +69,7 @@ class Acts(Settlement):
                     self._write_object(job.local_id, stored, clock.to_text(now))
         except sqlite3.IntegrityError:
             owner = self.database.read(
-                self.sql["job_with_server_key"], {"server_key": key, "id": 0}
+                self.sql["job_with_server_key"], {"server_key": key, "id": 0, "operation_id": 0}
             )
             known = owner[0][0][-8:] if owner else "another job"
             raise Impossible(
@@ -127,6 +122,9 @@ class Acts(Settlement):
                         self.sql["drop_unclaimed_operations"],
                         {"local_id": local_id, "kind": kind},
                     )
+                # Who stood behind a create finds out that the service never had the job.
+                now = clock.to_text(self.now())
+                self.database.write(self.sql["promote"], {"local_id": local_id, "now": now})
         return applied
 
     def make_due(self, local_ids: Sequence[str]) -> None:
@@ -142,7 +140,7 @@ class Acts(Settlement):
         id_, status, user_id, last_poll_at = row
         if status != Status.PROCESSING:
             return
-        last = clock.to_seconds(last_poll_at) if last_poll_at else 0.0
+        last = clock.read(last_poll_at, 0.0)
         due = clock.to_text(max(now, min(last, now) + FORCED_POLL_DISTANCE))
         self.database.write(self.sql["due_now"], {"id": id_, "next_poll_at": due})
         told = Event("job:metadata-updated", {"next_poll_at": due, "by": "person"})

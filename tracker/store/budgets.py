@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tracker import clock
-from tracker.store.ledger import Ledger
+from tracker.store.ledger import Ledger, to_json
 
 HORIZON_SECONDS = 0.25
 """Tokens are taken at most this long before their calls go out."""
@@ -41,9 +41,7 @@ class Budgets(Ledger):
 
     def _budget(self, row: tuple[str | None, str | None, int, int, str | None]) -> Budget:
         paused_until, why, pause_count, failing_jobs, fault = row
-        paused_for = 0.0
-        if paused_until is not None:
-            paused_for = max(clock.to_seconds(paused_until) - self.now(), 0.0)
+        paused_for = max(clock.read(paused_until, 0.0) - self.now(), 0.0)
         return Budget(paused_for, paused_until, why, pause_count, failing_jobs, fault)
 
     def take_tokens(
@@ -57,7 +55,7 @@ class Budgets(Ledger):
         with self.database.transaction():
             now = self.now()
             rows = self.database.read(self.sql["budget"], {"service": service, "account": account})
-            free_at = clock.to_seconds(rows[0][0]) if rows and rows[0][0] else now
+            free_at = clock.read(rows[0][0], now) if rows else now
             start = max(free_at, now)
             last = now + HORIZON_SECONDS
             count = min(wanted, int((last - start) / distance) + 1) if start <= last else 0
@@ -82,20 +80,45 @@ class Budgets(Ledger):
         delays: Sequence[float],
         asked: float = 0.0,
         fault: str | None = None,
+        *,
+        probed: bool = False,
     ) -> Budget:
         """Leave a service alone for the `asked` seconds that it named, if it did (1 or more), else
         for the n-th time in a row for ``delays[n]``. Failures of calls that went out before a
-        pause can lengthen it, but do not deepen the next one."""
+        pause can lengthen it, but do not deepen the next one; that of the probe does (`probed`)."""
         with self.database.transaction():
             now = self.now()
             before = self.budget(service, account)
-            if before.paused_for:
+            if before.paused_for and not probed:
                 count, pause = max(before.pause_count, 1), max(before.paused_for, asked)
             else:
                 count = before.pause_count + 1
                 pause = asked if asked >= 1.0 else delays[min(count, len(delays)) - 1]
             self._write_pause(service, account, now + pause, why, count, 0, fault)
         return self.budget(service, account)
+
+    def take_probe(self, service: str, account: str, seconds: float) -> bool:
+        """Whether the one call that may go out after a pause is this process's. For all others the
+        pause goes on until its result is there, or for so many seconds."""
+        with self.database.transaction():
+            before = self.budget(service, account)
+            if before.paused_for:
+                return False
+            if before.pause_count:
+                until = self.now() + seconds
+                self._write_pause(
+                    service, account, until, before.why, before.pause_count, 0, before.fault
+                )
+        return True
+
+    def give_up_probe(self, service: str, account: str) -> None:
+        """The probe did not go out after all: it is anybody's again."""
+        with self.database.transaction():
+            before = self.budget(service, account)
+            if before.pause_count:
+                self._write_pause(
+                    service, account, None, before.why, before.pause_count, 0, before.fault
+                )
 
     def note_failing_jobs(self, service: str, account: str, jobs: int = 1) -> int:
         """Count `jobs` more distinct jobs whose calls failed with no success between; the sum."""
@@ -116,6 +139,16 @@ class Budgets(Ledger):
         if before != Budget() and (ends_pause or not before.paused_for):
             with self.database.transaction():
                 self._write_pause(service, account, None, None, 0, 0)
+
+    def probe_now(self, faults: Collection[str], service: str | None = None) -> int:
+        """Let the next probe go out now to `service`, or to all that are paused for one of these
+        faults; to how many."""
+        wanted = {"faults": to_json(list(faults)), "service": service}
+        wanted["now"] = clock.to_text(self.now())
+        if not self.database.read(self.sql["pauses_for"], wanted):
+            return 0
+        with self.database.transaction():
+            return len(self.database.write(self.sql["end_pauses"], wanted))
 
     def _write_pause(
         self,

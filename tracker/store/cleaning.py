@@ -7,17 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tracker import clock
-from tracker.model import (
-    FILES,
-    REMOVALS,
-    Event,
-    Json,
-    Kind,
-    NewOperation,
-    ObjectState,
-    Scheme,
-    StoredObject,
-)
+from tracker.model import FILES, REMOVALS, Event, Json, Kind, NewOperation
+from tracker.objects import ObjectState, Scheme, StoredObject
 from tracker.store.ledger import Ledger, from_json, object_from, to_json
 
 UNFINISHED = (ObjectState.PLANNED, ObjectState.UPLOADING)
@@ -106,26 +97,44 @@ class Cleaning(Ledger):
             )
             if not jobs:
                 return cleaned
-            wishes = farewells or {}
-            for instead in (False, True):
-                # A service that never accepted a job knows of none of its objects.
-                group = [
-                    row[1]
-                    for row in jobs
-                    if (wishes.get(row[3], Farewell()).instead and row[5] is not None) is instead
-                ]
-                if group:
-                    self._let_go(group, instead, now, cleaned)
-            for row in jobs:
-                if row[5] is not None and wishes.get(row[3], Farewell()).asks:
-                    self._write_operation(row[1], _clean_up_of(row), now)
-                    cleaned.asked += 1
-            gone = {"local_ids": to_json([row[1] for row in jobs])}
-            self.database.write(self.sql["delete_contents"], gone)
-            self._tell_deleted(jobs, clock.to_text(now))
-            self.database.write(self.sql["delete_jobs"], {"ids": to_json([row[0] for row in jobs])})
+            self._erase(jobs, farewells or {}, "cleanup", now, cleaned)
             cleaned.rows = len(jobs)
         return cleaned
+
+    def _erase(
+        self,
+        jobs: list[tuple[Any, ...]],
+        farewells: dict[str, Farewell],
+        by: str,
+        now: float,
+        cleaned: Cleaned,
+        *,
+        bury: bool = True,
+    ) -> None:
+        """Delete these jobs (rows of ``job_of``) with all that belongs to them; with `bury`, no
+        listing brings them back."""
+        for instead in (False, True):
+            # A service that never accepted a job knows of none of its objects.
+            group = [
+                row[1]
+                for row in jobs
+                if (farewells.get(row[3], Farewell()).instead and row[5] is not None) is instead
+            ]
+            if group:
+                self._let_go(group, instead, now, cleaned)
+        for row in jobs:
+            if row[5] is not None and farewells.get(row[3], Farewell()).asks:
+                self._write_operation(row[1], _clean_up_of(row), now)
+                cleaned.asked += 1
+        gone = {"local_ids": to_json([row[1] for row in jobs])}
+        self.database.write(self.sql["delete_contents"], gone)
+        told = [Event("job:deleted", {"by": by})]
+        for row in jobs:
+            self._write_events(row[1], row[2], told, clock.to_text(now))
+        ids = {"ids": to_json([row[0] for row in jobs]), "now": clock.to_text(now)}
+        if bury:
+            self.database.write(self.sql["bury"], ids)
+        self.database.write(self.sql["delete_jobs"], ids)
 
     def _let_go(self, local_ids: list[str], instead: bool, now: float, cleaned: Cleaned) -> None:
         """End the jobs' use of their objects, and owe the removal of those that nobody uses."""
@@ -165,11 +174,6 @@ class Cleaning(Ledger):
             object=StoredObject(scheme, "", id=id_),
         )
         self._write_operation(local_id, removal, now)
-
-    def _tell_deleted(self, jobs: list[tuple[Any, ...]], now: str) -> None:
-        told = [Event("job:deleted", {"by": "cleanup"})]
-        for row in jobs:
-            self._write_events(row[1], row[2], told, now)
 
     # Looking ahead, and looking back.
 

@@ -9,8 +9,12 @@ from typing import Any
 from tracker import clock
 from tracker.databases.sqlite import Database
 from tracker.errors import Impossible
-from tracker.model import PRIORITIES, Event, Json, NewOperation, ObjectState, StoredObject
+from tracker.model import PRIORITIES, Event, Json, NewOperation
+from tracker.objects import ObjectState, StoredObject
 from tracker.schema import queries
+
+PARTS = ("_columns", "_condition")
+"""Ends of names of what is no statement but a part of others, where ``{name}`` stands."""
 
 
 class Ledger:
@@ -20,7 +24,7 @@ class Ledger:
         self.database = database
         self.origin = origin
         self.sql = dict(queries(database.dialect))
-        for name in [name for name in self.sql if name.endswith("_columns")]:
+        for name in [name for name in self.sql if name.endswith(PARTS)]:
             marker = "{" + name + "}"
             for key, text in self.sql.items():
                 if marker in text:
@@ -149,6 +153,11 @@ def to_json(value: Json) -> str:
     return storable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
+def same(one: Json, other: Json) -> bool:
+    """Whether two values are the same JSON; for Python also 1 and true are equal."""
+    return one is other or json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
 def storable(text: str) -> str:
     """`text` as UTF-8 can hold it."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
@@ -162,6 +171,14 @@ def from_json(text: Any) -> dict[str, Json]:
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def readable(text: Any) -> dict[str, Json]:
+    """The JSON object in a column; an empty one where somebody wrote something else there."""
+    try:
+        return from_json(text)
+    except ValueError:
+        return {}
 
 
 def object_from(row: Sequence[Any]) -> StoredObject:

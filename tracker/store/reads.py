@@ -10,7 +10,8 @@ from typing import Any
 
 from tracker import clock
 from tracker.errors import NotFound, UsageError
-from tracker.model import ACTIVE, FINISHED, Json, ProcessingJob, Scheme, StoredObject
+from tracker.model import ACTIVE, FINISHED, Json, ProcessingJob
+from tracker.objects import Scheme, StoredObject
 from tracker.schema.sqlite.listing import listing
 from tracker.store.ledger import Ledger, object_from, to_json
 

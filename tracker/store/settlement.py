@@ -10,18 +10,19 @@ from tracker import clock
 from tracker.model import (
     FINISHED,
     REMOVALS,
+    SYNC,
     Content,
     Event,
+    Json,
     Kind,
     NewOperation,
-    ObjectChange,
-    ObjectState,
     Operation,
-    OperationState,
     Status,
 )
+from tracker.objects import ObjectChange, ObjectState
 from tracker.outcomes import Attempted, Outcome, Released, Running, Transition, claim_of
-from tracker.store.ledger import Ledger, storable, to_json
+from tracker.store.ledger import storable, to_json
+from tracker.store.syncing import Syncing
 
 
 @dataclass(slots=True)
@@ -33,9 +34,10 @@ class Settled:
     void: int = 0
     finished: list[tuple[str, str]] = field(default_factory=list)  # (local_id, status)
     attempted: list[Attempted] = field(default_factory=list)  # those that applied
+    refreshed: dict[str, dict[str, Json]] = field(default_factory=dict)  # by service
 
 
-class Settlement(Ledger):
+class Settlement(Syncing):
     """Terminal effects are written in the transaction of the update that returned the row: that
     is what makes them happen exactly once (B7)."""
 
@@ -138,10 +140,23 @@ class Settlement(Ledger):
         )
 
     def _attempted(self, attempted: Attempted, now: float, settled: Settled) -> bool:
-        attempted = self._checked(attempted)
+        attempted = self._checked(attempted, now)
         operation = attempted.operation
         fence = {"id": operation.id, "lease": operation.lease}
-        if attempted.state is None:
+        if attempted.becomes is not None:
+            following = attempted.becomes
+            rows = self.database.write(
+                self.sql["become_operation"],
+                {
+                    **fence,
+                    "kind": following.kind,
+                    "service": following.service,
+                    "account": following.account,
+                    "payload": to_json(following.payload),
+                    "now": clock.to_text(now),
+                },
+            )
+        elif attempted.state is None:
             rows = self.database.write(self.sql["finish_operation"], fence)
         else:
             rows = self.database.write(
@@ -168,6 +183,12 @@ class Settlement(Ledger):
             self._write_operation(job.local_id, owed, now)
         if attempted.transition is not None:
             self._transition(attempted.transition, now, settled)
+        if operation.kind in SYNC:
+            self._after_sync(attempted, now)
+        elif operation.kind == Kind.REFRESH:
+            merged = self._after_refresh(attempted, now)
+            if merged is not None:
+                settled.refreshed[operation.service] = merged.counts
         return True
 
     def _account_for(self, operation: Operation, change: ObjectChange | None, now: float) -> None:
@@ -210,25 +231,6 @@ class Settlement(Ledger):
                 "etag": change.etag,
                 "now": now,
             },
-        )
-
-    def _checked(self, attempted: Attempted) -> Attempted:
-        """The same, unless the service answered with the id of another job of this ledger."""
-        change = attempted.transition
-        if change is None or change.server_key is None:
-            return attempted
-        owner = self.database.read(
-            self.sql["job_with_server_key"],
-            {"server_key": change.server_key, "id": change.job_id},
-        )
-        if not owner:
-            return attempted
-        error = f"the service answered with the id of another job, {owner[0][0][-8:]}"
-        return Attempted(
-            attempted.operation,
-            OperationState.DEAD,
-            error=error,
-            events=[Event("job:error-details", {"operation": "create", "message": error})],
         )
 
     def _release(self, released: Released) -> None:
@@ -291,6 +293,7 @@ def _transition(change: Transition, now: float) -> dict[str, Any]:
         "duration": change.duration,
         "last_error": _text(change.last_error),
         "raise_lease": change.raise_lease,
+        "last_synced": to_json(change.synced) if change.synced is not None else None,
         "now": clock.to_text(now),
     }
 

@@ -9,6 +9,8 @@ from tracker.store.ledger import Ledger
 CLOCK_JUMP_SECONDS = 60.0
 EVENT_RETENTION = 7 * 86400.0
 RUN_RETENTION = 30 * 86400.0
+STRANGER_RETENTION = 7 * 86400.0
+TOMBSTONE_RETENTION = 365 * 86400.0
 PRUNE_BATCH = 1000
 
 
@@ -33,6 +35,10 @@ class Upkeep(Ledger):
         """Whether all polling and syncing is turned off."""
         return bool(self.get_meta("paused"))
 
+    def events_pruned_to(self) -> int:
+        """The highest ``seq`` that has been pruned; 0 when none was."""
+        return int(self.get_meta("events_pruned_to") or 0)
+
     def note_checked(self, configuration: str) -> None:
         """Put on record that the configuration with this fingerprint has been checked."""
         if self.get_meta("checked") != configuration:
@@ -42,7 +48,7 @@ class Upkeep(Ledger):
     def next_cleanup_in(self) -> float:
         """In how many seconds the next cleanup by itself is due; 0 or less: it is."""
         at = self.get_meta("next_cleanup_at")
-        return clock.to_seconds(at) - self.now() if at else 0.0
+        return clock.read(at, self.now()) - self.now()
 
     def set_next_cleanup(self, delay: float | None) -> None:
         """Put on record when the next cleanup by itself is due, in seconds from now; None for
@@ -72,7 +78,7 @@ class Upkeep(Ledger):
 
     def _gone_back(self) -> float:
         last = self.get_meta("last_now")
-        return clock.to_seconds(last) - self.now() if last else 0.0
+        return clock.read(last, 0.0) - self.now()
 
     def record_run(
         self,
@@ -86,7 +92,8 @@ class Upkeep(Ledger):
         failed: int,
         errors: int,
     ) -> None:
-        """Put one pass on record, with its `duration` in seconds; those older than 30 days go."""
+        """Put one pass on record, with its `duration` in seconds; those older than 30 days go, and
+        tombstones older than a year and strangers older than a week."""
         with self.database.transaction():
             self.database.write(
                 self.sql["insert_run"],
@@ -101,8 +108,13 @@ class Upkeep(Ledger):
                     "errors": errors,
                 },
             )
-            before = clock.to_text(self.now() - RUN_RETENTION)
-            self.database.write(self.sql["prune_runs"], {"before": before})
+            for name, retention in (
+                ("prune_runs", RUN_RETENTION),
+                ("prune_tombstones", TOMBSTONE_RETENTION),
+                ("prune_strangers", STRANGER_RETENTION),
+            ):
+                before = clock.to_text(self.now() - retention)
+                self.database.write(self.sql[name], {"before": before})
 
     def prune_events(self) -> int:
         """Delete a batch of events older than 7 days; ``meta.events_pruned_to`` tells a late

@@ -161,7 +161,7 @@ def reply_to(error: Exception, about: str) -> Reply:
         return Reply(status, fault=fault_of(code, status), message=f"{about}: {said_by(error)}")
     fault, sent = Fault.INVALID, False
     if isinstance(error, _NO_CREDENTIALS):
-        fault = Fault.UNAUTHORISED
+        fault = Fault.SIGNED_OUT
     elif isinstance(error, _UNREACHABLE):
         fault = Fault.UNREACHABLE
     elif isinstance(error, exceptions.ReadTimeoutError):

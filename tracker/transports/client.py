@@ -76,7 +76,7 @@ class Client:
             try:
                 signature = call.credential.headers()
             except TrackerError as error:
-                raise Problem(Fault.UNAUTHORISED, str(error)) from error
+                raise Problem(Fault.SIGNED_OUT, str(error)) from error
             exchange.deadline = monotonic() + call.timeout
         reply = self._follow(call, signature, exchange)
         if reply.status == 401 and call.credential is not None:

@@ -1,0 +1,125 @@
+"""Pages of a service's own listing: the call for one, and what its reply says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+from tracker.errors import UsageError
+from tracker.listed import Listed, Page
+from tracker.model import Failure, Job, Json
+from tracker.services import values
+from tracker.services.building import server_key
+from tracker.services.expression import Envelope, Expression, ExpressionError
+from tracker.services.failures import http_failure, transport_failure, unreadable
+from tracker.services.url import checked
+from tracker.services.values import word_key
+from tracker.transports.base import Call, Reply
+
+if TYPE_CHECKING:
+    from tracker.services.definition import ListSpec, Service
+
+
+def build_list(service: Service, cursor: str | None, since: str | None) -> Call:
+    """The call for the page that begins at `cursor`: a text that the request's template takes, or
+    the URL of the page, which has to be at a host that the service may have. Raises UsageError."""
+    spec = service.list
+    if spec is None:
+        raise UsageError(f"services.{service.name} has no list")
+    variables: dict[str, Json] = {}
+    if cursor is not None:
+        variables["cursor"] = cursor
+    if since is not None:
+        variables["since"] = since
+    call = spec.request.call(service, _nobody(service, variables))
+    if cursor is not None and re.match(r"https?://", cursor):
+        call.url = checked(cursor, spec.request.key, spec.request.site)
+    return call
+
+
+def read_list(service: Service, reply: Reply) -> Page | Failure:
+    """The page that a reply carries; a Failure where there is no list, or an item has no usable
+    id. Of an id that is there twice the last one counts."""
+    spec = service.list
+    assert spec is not None
+    if reply.fault is not None:
+        return transport_failure(reply)
+    if not 200 <= reply.status < 300:
+        return http_failure(service, None, reply)
+    envelope = Envelope(reply, None)
+    try:
+        envelope.body = values.decode(reply.body)
+        items = spec.items.find(envelope)
+        cursor = _cursor(spec, envelope)
+    except values.Undecodable:
+        return unreadable(reply, "the listing is not JSON")
+    except ExpressionError as error:
+        return unreadable(reply, str(error))
+    if not isinstance(items, list):
+        return unreadable(reply, f"{spec.items.text} is no list")
+    found: dict[str, Listed] = {}
+    for item in items:
+        one = _item(service, spec, Envelope(reply, None, item))
+        if isinstance(one, str):
+            return unreadable(reply, one)
+        found[one.server_key] = one
+    return Page(tuple(found.values()), cursor)
+
+
+def _item(service: Service, spec: ListSpec, envelope: Envelope) -> Listed | str:
+    """One job of the listing, or what is wrong with it."""
+    server_id = values.identifier(_soft(spec.server_id, envelope))
+    if server_id is None or service.redacted(server_id) != server_id:
+        return f"an item of the listing has no usable id ({spec.server_id.text})"
+    value = _soft(spec.state, envelope)
+    key = word_key(value, service.fold_case)
+    state = service.states.get(key) if key is not None else None
+    captured = service.redacted(_all(spec.capture, envelope))
+    return Listed(
+        server_id,
+        server_key(service, _nobody(service, {}), server_id, captured),
+        str(state) if state is not None else None,
+        service.redacted(values.word(values.text(value))) if key is not None else None,
+        service.redacted(values.identifier(_soft(spec.version, envelope))),
+        service.redacted(values.identifier(_soft(spec.updated_at, envelope))),
+        service.redacted(_all(spec.fields, envelope)),
+        captured,
+    )
+
+
+def _cursor(spec: ListSpec, envelope: Envelope) -> str | None:
+    if spec.link:
+        return _next_link(envelope.reply)
+    found = _soft(spec.next, envelope)
+    if isinstance(found, bool) or found in (None, ""):
+        return None
+    text = values.text(found)
+    return str(urljoin(envelope.reply.url, text)) if text.startswith("/") else text
+
+
+def _next_link(reply: Reply) -> str | None:
+    """The ``rel="next"`` of a ``Link`` header (RFC 8288)."""
+    for target, attributes in re.findall(r"<([^>]*)>([^,<]*)", reply.headers.get("link", "")):
+        if re.search(r';\s*rel\s*=\s*"?[^"]*(?<![\w-])next(?![\w-])', attributes, re.IGNORECASE):
+            return str(urljoin(reply.url, target))
+    return None
+
+
+def _all(expressions: Mapping[str, Expression], envelope: Envelope) -> dict[str, Json]:
+    found = {name: _soft(expression, envelope) for name, expression in expressions.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _soft(expression: Expression | None, envelope: Envelope) -> Json:
+    if expression is None:
+        return None
+    try:
+        return expression.find(envelope)
+    except ExpressionError:
+        return None
+
+
+def _nobody(service: Service, variables: dict[str, Json]) -> Job:
+    return Job(0, "", service.name, service.account, None, "", vars=variables)
