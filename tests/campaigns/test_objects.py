@@ -23,7 +23,8 @@ from yard import FULL, PATIENCE, Yard, wait_for
 
 from tracker import Tracker, ids
 from tracker.errors import TrackerError
-from tracker.model import ProcessingJob, Status, StoredObject
+from tracker.model import ProcessingJob, Status
+from tracker.objects import StoredObject
 from tracker.storage.uris import read_uri
 from tracker.store import open_store, server_key
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,9 @@ QUICK: dict[str, Any] = {
     "upload": "false",
     "keep": "auto",
     "storage": "",
+    "body": '{ marker = "{payload.marker}" }',
+    "versions": "",
+    "more": "",
 }
 """A service whose jobs are over in seconds."""
 
@@ -53,7 +56,7 @@ timeout = "%(timeout)s"
 [services.%(name)s.retry]
 %(retry)s
 [services.%(name)s.create]
-request = { method = "POST", path = "/jobs", json = { marker = "{payload.marker}" } }
+request = { method = "POST", path = "/jobs", json = %(body)s }
 idempotency = "%(idempotency)s"
 server_id = "body.job_id"
 upload = %(upload)s
@@ -61,13 +64,16 @@ upload = %(upload)s
 request = { path = "/jobs/{server_id}" }
 state = "body.status"
 error = "body.error"
+%(versions)s
 [services.%(name)s.states]
 processing = ["running"]
 completed = ["done"]
 failed = ["error"]
+cancelled = ["cancelled"]
 [services.%(name)s.result]
 request = { path = "/jobs/{server_id}/result" }
 keep = "%(keep)s"
+%(more)s
 """
 
 
@@ -102,6 +108,7 @@ class Service:
         )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
+        self._control = int(self._process.stdout.readline())
 
     def record(self) -> dict[str, Any]:
         """All calls so far."""
@@ -110,6 +117,14 @@ class Service:
     def turn(self, **knobs: Any) -> None:
         """Set knobs."""
         self._ask("POST", "/_knobs", knobs)
+
+    def go_down(self) -> None:
+        """Close the port for jobs and cut all connections."""
+        self.turn(down=True)
+
+    def come_up(self) -> None:
+        """Open it again."""
+        self.turn(down=False)
 
     def make(self, count: int) -> list[str]:
         """The ids of `count` new jobs."""
@@ -130,7 +145,7 @@ class Service:
         self._process.stdout.close()
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", self._control, timeout=PATIENCE)
         try:
             connection.request(method, path, None if body is None else json.dumps(body))
             return json.loads(connection.getresponse().read())
@@ -155,8 +170,8 @@ class Yard:
         text = 'database = "tracker.db"\n' + values["storage"] + "".join(services)
         (self.folder / "tracker.toml").write_text(text)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """The command `tracker`, running; see `said` for its output."""
+    def start(self, *arguments: str, program: Sequence[str] = (COMMAND,)) -> subprocess.Popen[str]:
+        """The command `tracker`, or another `program`, running; see `said` for its output."""
         count = len(self._started)
         out, err = (self.folder / f"{count}.{end}" for end in ("out", "err"))
         environment = {
@@ -166,7 +181,7 @@ class Yard:
         }
         with out.open("w") as stdout, err.open("w") as stderr:
             process = subprocess.Popen(
-                [COMMAND, *arguments],
+                [*program, *arguments],
                 cwd=self.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
