@@ -21,6 +21,7 @@ log = logging.getLogger("tracker.poller")
 
 REFRESH_LOOK_SECONDS = 5.0
 ALERT_SECONDS = 60.0
+NAMED = 5
 LOOK_SECONDS = 1.0
 ASK_SECONDS = 15.0
 """A command for credentials is not run more often than this only to see whether it works again."""
@@ -118,10 +119,10 @@ class Alarm:
         now = clock.monotonic()
         if now >= self._look_at:
             self._look_at = now + ALERT_SECONDS
-            for local_id in self._store.alert_stuck():
-                log.warning(
-                    "job %s has been processing for more than 30 minutes",
-                    local_id[-8:],
-                    extra={"job": local_id},
-                )
+            stuck = self._store.alert_stuck()
+            if stuck:
+                # One line, however many: it may be a cron mail. Each has its event.
+                names = ", ".join(one[-8:] for one in stuck[:NAMED])
+                more = f" and {len(stuck) - NAMED} more" if len(stuck) > NAMED else ""
+                log.warning("processing for more than 30 minutes: %s%s", names, more)
         return False
