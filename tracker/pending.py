@@ -24,7 +24,7 @@ ACT_SECONDS = 0.005
 SETTLE_COUNT = 500
 """No more are written at once: nobody shall wait long for the lock."""
 
-LONG_SECONDS = BREATH_SECONDS = 0.05
+BREATH_SECONDS = 0.05
 
 
 class Pending:
@@ -95,10 +95,9 @@ class Pending:
             return None
         if settled is not None:
             self._count(outcomes, settled)
-        held = clock.monotonic() - began
-        if held > LONG_SECONDS:
-            # SQLite's lock has no queue: who held it for long leaves it alone for a moment.
-            clock.sleep(min(held, BREATH_SECONDS))
+        if any(isinstance(one, Attempted) and one.merging is not None for one in outcomes):
+            # SQLite's lock has no queue: between the steps of a large listing others have a turn.
+            clock.sleep(min(clock.monotonic() - began, BREATH_SECONDS))
         return result
 
     def _settle_one_by_one(self) -> None:
