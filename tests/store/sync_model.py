@@ -543,8 +543,12 @@ class Model:
         for one in listing.staged.values():
             job = next((job for job in self.jobs.values() if job.server_id == one.id), None)
             if job is None:
-                if one.id not in self.buried and self._is_nobodys(one.id):
+                if one.id in self.buried:
+                    continue
+                if self._is_nobodys(one.id):
                     self.to_find.append(one)
+                else:
+                    skipped = True
             elif job.told is not None and job.told >= listing.began:
                 skipped = skipped or self._is_news(job, one)
             else:
