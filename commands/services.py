@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -36,7 +36,8 @@ def list_(settings: Settings, as_json: bool) -> None:
                     "seconds_between_calls": service.rate,
                     "concurrency": service.concurrency,
                     "poll_every_seconds": service.poll.every,
-                    "running_jobs": tracker.store.count_due(service.name),
+                    "running_jobs": (running := tracker.store.count_due(service.name)),
+                    "possible_every_seconds": service.possible_every(running),
                     "paused_until": budget.paused_until if budget and paused else None,
                     "paused_why": budget.why if budget and paused else None,
                 }
@@ -44,7 +45,7 @@ def list_(settings: Settings, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    columns = ("SERVICE", "URL", "CALLS", "POLLED EVERY", "RUNNING", "PAUSED")
+    columns = ("SERVICE", "URL", "CALLS", "POLLED EVERY", "POSSIBLE", "RUNNING", "PAUSED")
     print_table(columns, [_row(one) for one in found])
 
 
@@ -56,6 +57,7 @@ def _row(one: dict[str, Any]) -> tuple[Any, ...]:
         one["base_url"],
         "unlimited" if distance is None else f"{1 / distance:g}/s",
         f"{one['poll_every_seconds']:g} s",
+        f"{one['possible_every_seconds']:.3g} s",
         one["running_jobs"],
         paused,
     )
@@ -63,19 +65,25 @@ def _row(one: dict[str, Any]) -> tuple[Any, ...]:
 
 @command.command()
 @click.argument("names", nargs=-1, metavar="[SERVICE]...")
+@click.option("--live", metavar="JOB", help="Make one real status call for JOB, and show it.")
 @json_option
 @common
-def check(settings: Settings, names: tuple[str, ...], as_json: bool) -> int:
-    """Check the services: their tables, whether their credentials can be read, and whose they are.
+def check(settings: Settings, names: tuple[str, ...], live: str | None, as_json: bool) -> int:
+    """Check the services: that each reads its examples as they are meant, whether their credentials
+    can be had, and whose they are.
 
-    Exits 1 when credentials are missing; no service is called, no secret is shown.
+    Exits 1 when something is wrong. No service is called, but with --live, which shows what was
+    sent, what came back and how it was read, and changes nothing; no secret is shown.
 
     \b
     tracker services check docs
+    tracker services check --live 3f2a91bc
     """
     with settings.open() as tracker:
+        if live is not None:
+            return _show_live(tracker.look(live), as_json)
         found = [
-            {"service": name, "definition": "ok", **tracker.signed_in(name)}
+            {"service": name, **tracker.examined(name), **tracker.signed_in(name)}
             for name in names or tracker.services
         ]
     if as_json:
@@ -96,4 +104,105 @@ def check(settings: Settings, names: tuple[str, ...], as_json: bool) -> int:
                 for one in found
             ],
         )
-    return 0 if all(one["credentials"] in ("ok", "none needed") for one in found) else 1
+        for one in found:
+            for name, problems in one["problems"].items():
+                for problem in problems:
+                    click.echo(f"{one['service']}.examples.{name}: {problem}", err=True)
+    return int(
+        any(one["problems"] or one["credentials"] not in ("ok", "none needed") for one in found)
+    )
+
+
+@command.command()
+@click.argument("name", required=False)
+@json_option
+@common
+def presets(settings: Settings, name: str | None, as_json: bool) -> None:
+    """List the definitions that are brought along, or print the one called NAME.
+
+    \b
+    tracker services presets
+    tracker services presets openai-batch
+    """
+    with settings.open() as tracker:
+        if name is not None:
+            text, tables = tracker.preset(name)
+            if as_json:
+                print_json(tables)
+            else:
+                click.echo(text, nl=False)
+            return
+        found = tracker.presets()
+    if as_json:
+        print_json(found)
+    else:
+        print_table(("PRESET", "SERVICE", "URL"), [tuple(one.values()) for one in found])
+
+
+@command.command("try")
+@click.argument("name")
+@click.option(
+    "--reply",
+    required=True,
+    type=click.File("rb"),
+    metavar="FILE",
+    help="The saved body of a reply; - is standard input.",
+)
+@click.option("--http", type=click.IntRange(100, 599), default=200, show_default=True)
+@click.option("-H", "--header", "headers", multiple=True, metavar="NAME:VALUE")
+@click.option("--call", type=click.Choice(["status", "create", "result"]), default="status")
+@click.option("--of", "server_id", metavar="ID", help="The job's id at the service.")
+@json_option
+@common
+def try_(
+    settings: Settings,
+    name: str,
+    reply: BinaryIO,
+    http: int,
+    headers: tuple[str, ...],
+    call: str,
+    server_id: str | None,
+    as_json: bool,
+) -> int:
+    """Read a saved reply as service NAME would, or as the preset of that name.
+
+    Exits 1 when it is no usable reply.
+
+    \b
+    curl -s https://api.example.com/jobs/7 | tracker services try docs --reply -
+    tracker services try openai-batch --reply batch.json
+    """
+    with settings.open() as tracker:
+        found = tracker.try_reply(
+            name, reply.read(), call=call, http=http, headers=_headers(headers), server_id=server_id
+        )
+    if as_json:
+        print_json(found)
+    else:
+        rows = [(key, value) for key, value in found.items() if value not in (None, {}, "")]
+        print_table(("WHAT", "READ AS"), rows)
+    return int(found["state"] == "failure")
+
+
+def _show_live(found: dict[str, dict[str, Any]], as_json: bool) -> int:
+    if as_json:
+        print_json(found)
+    else:
+        rows = [
+            (step, name, value)
+            for step, told in found.items()
+            for name, value in told.items()
+            if value not in (None, {}, "")
+        ]
+        print_table(("STEP", "WHAT", "VALUE"), rows)
+    return int(found["read"]["state"] == "failure")
+
+
+def _headers(given: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for one in given:
+        name, colon, value = one.partition(":")
+        if not colon or not name.strip():
+            raise click.UsageError(f"--header: expected NAME:VALUE, got '{one[:60]}'")
+        found[name.strip().lower()] = value.strip()
+    return found

@@ -23,14 +23,15 @@ def documented() -> set[str]:
             prefixes = _prefixes(heading[1])
         elif prefixes is not None and (row := re.match(r"\| `([a-z_.]+)` \|", line)):
             keys.update(f"{prefix}{row[1]}" for prefix in prefixes)
-    return keys - {f"services.*.{call}.request" for call in CALLS}
+    requests = {f"services.*.{call}.request" for call in (*CALLS, "status.bulk")}
+    return keys - requests
 
 
 def _prefixes(heading: str) -> list[str] | None:
     if heading == "Top level":
         return [""]
     if heading == "`request`":
-        return [f"services.*.{call}.request." for call in CALLS]
+        return [f"services.*.{call}.request." for call in (*CALLS, "status.bulk")]
     table = re.fullmatch(r"`\[(.*)\]`", heading)
     return [table[1].replace(".X", ".*") + "."] if table else None
 

@@ -28,6 +28,7 @@ def test_a_wheel_has_one_top_level_name(tmp_path: Path) -> None:
         "tracker/schema/sqlite/queries.sql",
         "tracker/schema/sqlite/0001_ledger.sql",
         "tracker/schema/sqlite/0002_objects.sql",
+        "tracker/services/presets/openai-batch.toml",
         "tracker/storage/definition.py",
         "tracker/commands/poll.py",
     } <= set(names)

@@ -14,6 +14,11 @@ from tracker.store.refreshing import Wanted
 
 if TYPE_CHECKING:
     from tracker.summary import Summary
+    from tracker.transports.base import Call, Reply
+
+
+SHOWN = 4000
+"""Bytes of a reply that are shown to people."""
 
 
 class Asking(Serving):
@@ -99,6 +104,43 @@ class Asking(Serving):
                 f"job {found.short_id}: {why}", f"see: tracker explain {found.short_id}"
             )
         return asked
+
+    def look(self, job: str | ProcessingJob) -> dict[str, dict[str, Json]]:
+        """Make one real status call for a job, beside any poller, and change nothing: what was
+        ``sent`` (credentials hidden), what ``came`` back, and how it was ``read``."""
+        from tracker.services.examples import described
+        from tracker.transports import TRANSPORTS
+
+        found = super().get(job)
+        service = self.services.find(found.service)
+        in_hand = self.store.job_in_hand(found.local_id)
+        call = service.build_status(in_hand)
+        transport = TRANSPORTS[service.transport](1)
+        try:
+            transport.send(call)
+            received: list[tuple[Call, Reply]] = []
+            while not received:
+                received = list(transport.receive(1.0))
+        finally:
+            transport.close()
+        [(_, reply)] = received
+        hidden = {} if call.credential is None else {"(credentials)": "***"}
+        return {
+            "sent": {
+                "method": call.method,
+                "url": call.url,
+                "headers": {**call.headers, **hidden},
+                "body": (call.body or b"").decode("utf-8", "replace") or None,
+            },
+            "came": {
+                "http": reply.status or None,
+                "fault": reply.message if reply.fault is not None else None,
+                "headers": service.redacted(dict(reply.headers)),
+                "body": service.redacted(reply.body[:SHOWN].decode("utf-8", "replace")),
+                "seconds": round(reply.elapsed, 3),
+            },
+            "read": described(service.read_status(in_hand, reply)),
+        }
 
     def _is_fresh(self, job: ProcessingJob, max_age: float) -> bool:
         if job.status != Status.PROCESSING:

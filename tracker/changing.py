@@ -144,13 +144,21 @@ class Changing(Records):
             raise Impossible(f"job {job.short_id} {otherwise}", f"see: tracker show {job.short_id}")
         return self.store.get(job.local_id)
 
-    def pause(self) -> bool:
-        """Turn all polling and syncing off, for every poller; False when it was off."""
+    def pause(self, service: str | None = None) -> bool:
+        """Turn all polling and syncing off, or all calls to one service, for every poller; False
+        when it was off. Raises NotFound for an unknown service."""
+        if service is not None:
+            found = self.services.find(service)
+            return self.store.hold_service(found.name, found.account)
         return self.store.set_paused(True)
 
-    def resume(self) -> bool:
+    def resume(self, service: str | None = None) -> bool:
         """Turn it on again; nothing was lost. Services that could not be reached, or refused the
-        credentials, are tried at once. False when it was on and nobody waited."""
+        credentials, are tried at once; one `service` whatever it was paused for. False when it was
+        on and nobody waited."""
+        if service is not None:
+            found = self.services.find(service)
+            return self.store.let_go_service(found.name, found.account)
         resumed = self.store.set_paused(False)
         return bool(self.store.probe_now(WAITED_FOR)) or resumed
 

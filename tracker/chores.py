@@ -75,18 +75,16 @@ class Comeback:
         back = 0
         for service in self._services:
             budget = budgets.get((service.name, service.account))
-            if budget is None or not budget.paused_for or service.credential is None:
+            if budget is None or not budget.paused_for:
                 continue
             if budget.fault not in (Fault.SIGNED_OUT, Fault.UNAUTHORISED):
                 continue
-            if service.credential.slow and now < self._ask_at[service.name]:
+            credential = service.credential
+            slow = service.transport == "aws" or (credential is not None and credential.slow)
+            if slow and now < self._ask_at[service.name]:
                 continue
             self._ask_at[service.name] = now + ASK_SECONDS
-            try:
-                others = service.credential.look()
-            except TrackerError:
-                continue
-            if others or budget.fault == Fault.SIGNED_OUT:
+            if _is_back(service, budget.fault == Fault.SIGNED_OUT):
                 back += self._store.probe_now([budget.fault], service.name)
         return back
 
@@ -95,6 +93,21 @@ class Comeback:
         if before is False and self._network:
             return self._store.probe_now([Fault.UNREACHABLE])
         return 0
+
+
+def _is_back(service: Service, had_none: bool) -> bool:
+    """Whether there are credentials now where there were none, or others than were refused."""
+    if service.transport == "aws":
+        from tracker.transports.aws import whose
+
+        return had_none and whose()["credentials"] == "ok"
+    if service.credential is None:
+        return False
+    try:
+        others = service.credential.look()
+    except TrackerError:
+        return False
+    return others or had_none
 
 
 def has_route() -> bool:

@@ -124,9 +124,13 @@ def _next_attempt(operation: dict[str, Json], budget: Budget) -> dict[str, Any]:
         return {
             "why": f"{name} was sent, no reply is on record, and sending it again could make a "
             "second job: somebody has to look at the service",
+            "remedies": _by_hand(operation),
         }
     if operation["state"] == "dead":
-        return {"why": f"{name} was given up: {operation['last_error']}"}
+        return {
+            "why": f"{name} was given up: {operation['last_error']}",
+            "remedies": _by_hand(operation),
+        }
     told: dict[str, Any] = {"next_at": operation["next_attempt_at"], "next": f"{name} is attempted"}
     if budget.paused_for:
         told["next_at"] = budget.paused_until
@@ -137,6 +141,10 @@ def _next_attempt(operation: dict[str, Json], budget: Budget) -> dict[str, Any]:
         told["why"] = "it has not been attempted yet"
         told["remedies"] = ["tracker poll"]
     return told
+
+
+def _by_hand(operation: dict[str, Json]) -> list[str]:
+    return [f"tracker outbox {act} {operation['id']}" for act in ("retry", "discard")]
 
 
 def _times(count: int, what: str) -> str:

@@ -84,7 +84,8 @@ class Failure:
     """A call that brought no reading.
 
     ``retry_after`` is in seconds and is already capped; ``sent`` is False only where it is known
-    that not one byte of the request left this machine.
+    that not one byte of the request left this machine. ``final``: the service says that another
+    attempt is of no use.
     """
 
     fault: Fault
@@ -92,6 +93,7 @@ class Failure:
     http_status: int = 0
     retry_after: float | None = None
     sent: bool = True
+    final: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -100,7 +102,8 @@ class Reading:
 
     ``progress`` is 0 to 1; ``estimated_seconds`` counts from the reply; ``error`` is set only
     beside `State.FAILED`, `State.TIMEOUT` and `State.CANCELLED`; ``captured`` is kept in the
-    job's ``vars``; ``result`` is the body of an inline result (None when there is none).
+    job's ``vars``; ``result`` is the body of an inline result (None when there is none), or what
+    there is of it (``partial``); ``retry_after`` is for how many seconds it is not worth asking.
     """
 
     state: State
@@ -113,6 +116,8 @@ class Reading:
     result: Json = None
     content_id: str | None = None
     remote_version: str | None = None
+    partial: bool = False
+    retry_after: float | None = None
 
 
 class Kind(StrEnum):

@@ -220,7 +220,7 @@ class Poller:
                 return claimed, True
         if lane.polls is None:
             return claimed, more
-        room = calls * lane.polls.most
+        room = min(calls * lane.polls.most, max(calls, CLAIM_ITEMS))
         if self._left is not None:
             room = min(room, self._left)
         if room > 0:

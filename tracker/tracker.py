@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -110,6 +110,54 @@ class Tracker(Recording, Changing, Keeping):
 
         return Storage(self.config.storage)
 
+    def presets(self) -> list[dict[str, Json]]:
+        """The definitions that are brought along: ``preset`` (a name), ``title``, ``base_url``."""
+        from tracker.services.preset import preset_names, read_preset
+
+        names = {name: read_preset(name) for name in preset_names()}
+        return [
+            {"preset": name, "title": found["title"], "base_url": found["base_url"]}
+            for name, found in names.items()
+        ]
+
+    def preset(self, name: str) -> tuple[str, dict[str, Json]]:
+        """One of them, as it is written and as tables. Raises NotFound."""
+        from tracker.services.preset import preset_text, read_preset
+
+        return preset_text(name), read_preset(name)
+
+    def examined(self, service: str) -> dict[str, Json]:
+        """How a definition reads its own examples: ``definition`` in words, ``examples`` (how many)
+        and ``problems``, a list for each example that is read otherwise than it is meant."""
+        from tracker.services.examples import problems
+
+        found = self.services.find(service)
+        wrong = {one.name: told for one in found.examples if (told := problems(found, one))}
+        count = len(found.examples)
+        words = f"ok, {count} examples" if count else "ok"
+        if wrong:
+            words = f"{len(wrong)} of {count} examples are read otherwise"
+        return {"definition": words, "examples": count, "problems": wrong}
+
+    def try_reply(
+        self,
+        name: str,
+        body: bytes,
+        *,
+        call: str = "status",
+        http: int = 200,
+        headers: Mapping[str, str] | None = None,
+        server_id: str | None = None,
+    ) -> dict[str, Json]:
+        """What a service of the configuration, or a preset, reads in a saved reply. Raises
+        NotFound."""
+        from tracker.services.examples import Example, described, read_as
+        from tracker.services.loading import load_preset
+
+        service = self.services[name] if name in self.services else load_preset(name)
+        example = Example("try", call, http, headers or {}, body, service.base_url, server_id)
+        return described(read_as(service, example))
+
     def signed_in(self, service: str) -> dict[str, Json]:
         """Who is signed in at a service, never the secret: ``account`` as the configuration or the
         provider names it, ``credentials`` (``ok``, ``none needed``, or why they cannot be had),
@@ -124,6 +172,11 @@ class Tracker(Recording, Changing, Keeping):
             except TrackerError as error:
                 told["credentials"] = str(error)
             told["account"] = credential.who or found.account
+        elif found.transport == "aws":
+            from tracker.transports.aws import whose
+
+            told |= whose()
+            return told
         told["from"] = [] if credential is None else credential.sources
         told["expires_in"] = None if credential is None else credential.lives
         return told

@@ -176,7 +176,7 @@ class Traffic:
 
     def note_settled(self, outcomes: Sequence[Outcome]) -> None:
         """What was settled may be due again, or may have made something else due."""
-        if self._once and not any(isinstance(one, Transition | Attempted) for one in outcomes):
+        if self._once and all(isinstance(one, Running) for one in outcomes):
             return
         touched: set[str] | None = set()
         for one in outcomes:

@@ -854,7 +854,9 @@ SELECT j.id, j.local_id, j.user_id, j.status, j.remote_state, j.remote_version, 
     coalesce(j.synced_at >= :began, 0), l.word, l.version, l.updated_at, l.fields
 FROM listed AS l JOIN processing_jobs AS j ON j.server_key = l.server_key
 WHERE l.operation_id = :operation_id AND l.server_key <= :last AND (
-    (j.status = 'processing' AND l.word IS NOT NULL AND l.word IS NOT j.remote_state)
+    (l.word IS NOT NULL AND l.word IS NOT j.remote_state AND (
+        j.status = 'processing' OR j.remote_state IS NOT NULL
+    ))
     OR (l.version IS NOT NULL AND l.version IS NOT j.remote_version)
     OR EXISTS (
         SELECT 1
@@ -896,7 +898,8 @@ INSERT INTO processing_jobs (
 
 -- name: note_listed
 UPDATE processing_jobs
-SET last_synced = :last_synced, remote_version = coalesce(:remote_version, remote_version)
+SET last_synced = :last_synced, remote_version = coalesce(:remote_version, remote_version),
+    remote_state = coalesce(:late_word, remote_state)
 WHERE id = :id;
 
 -- name: open_updates

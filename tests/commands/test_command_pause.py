@@ -5,6 +5,11 @@ from __future__ import annotations
 import signal
 import time
 
+OTHER = {
+    "status": {"request": {"path": "/other/{server_id}"}, "state": "body.status"},
+    "states": {"processing": ["running"], "completed": ["done"]},
+}
+
 
 def test_nothing_is_polled_and_nothing_lost(project, service):
     """After `pause` no poller calls anybody; after `resume` everything that was owed is done."""
@@ -43,3 +48,25 @@ def test_json(project):
     """`pause --json` says how it is now and whether that is new, and nothing else."""
     assert project.json("pause") == {"paused": True, "changed": True}
     assert project.json("pause") == {"paused": True, "changed": False}
+
+
+def test_one_service(project, service):
+    """`pause SERVICE` leaves that one alone and no other, whatever fails or comes back meanwhile;
+    `services list` says so; `resume SERVICE` calls it again."""
+    project.configure(services={"other": {**OTHER, "base_url": service.url}})
+    project.add()
+    with project.tracker() as tracker:
+        tracker.add("other", "x")
+    assert project.ok("pause", "docs").line == "paused"
+    assert project.ok("pause", "docs").line == "it was paused already"
+    assert project.ok("poll").line == "1 polled" and service.count("GET", "/other/x") == 1
+    project.ok("resume")
+    assert project.ok("poll").line != "2 polled" and service.count("GET", "/jobs/") == 0
+    docs, _ = project.json("services", "list")
+    assert docs["paused_why"] == "paused by hand"
+    assert project.ok("resume", "docs").line == "resumed"
+    project.ok("poll")
+    assert service.count("GET", "/jobs/") == 1
+    events = [row["type"] for row in project.rows("SELECT type FROM job_events")]
+    assert events.count("service:paused") == events.count("service:resumed") == 1
+    assert "no service 'dosc'" in project.refused(4, "pause", "dosc")

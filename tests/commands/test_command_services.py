@@ -22,6 +22,7 @@ def test_list(project, service):
         assert has_keys(
             one,
             "service base_url seconds_between_calls concurrency poll_every_seconds running_jobs "
+            "possible_every_seconds "
             "paused_until paused_why",
         )
     assert (docs["service"], docs["base_url"], docs["running_jobs"]) == ("docs", service.url, 1)
@@ -29,8 +30,8 @@ def test_list(project, service):
     assert "429" in docs["paused_why"] and docs["paused_until"] > "2026"
     assert (other["paused_until"], other["paused_why"], other["running_jobs"]) == (None, None, 0)
     heading, first, _ = project.ok("services", "list").out.splitlines()
-    assert heading == "SERVICE\tURL\tCALLS\tPOLLED EVERY\tRUNNING\tPAUSED"
-    assert first.startswith(f"docs\t{service.url}\t10/s\t0.02 s\t1\tuntil 20")
+    assert heading == "SERVICE\tURL\tCALLS\tPOLLED EVERY\tPOSSIBLE\tRUNNING\tPAUSED"
+    assert first.startswith(f"docs\t{service.url}\t10/s\t0.02 s\t0.1 s\t1\tuntil 20")
 
 
 def test_no_services(project):
@@ -48,6 +49,8 @@ def test_check(project, service):
     assert docs == {
         "service": "docs",
         "definition": "ok",
+        "examples": 0,
+        "problems": {},
         "account": "",
         "credentials": "ok",
         "from": ["env:DOCS_TOKEN"],

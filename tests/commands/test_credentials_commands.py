@@ -243,7 +243,7 @@ def test_a_401_whatever_the_token(project, service, provider):
     assert (owed["state"], owed["attempts"]) == ("pending", 0)
 
 
-@pytest.mark.parametrize("source", ["env", "file", "command"])
+@pytest.mark.parametrize("source", ["env", "command"])
 def test_the_secret_is_nowhere(project, service, provider, tmp_path, source):
     """A service that repeats its credentials wherever it can gets them into no output, no log, no
     event, and no byte of the database, from submission to deletion."""

@@ -262,7 +262,7 @@ def test_a_reply_for_another_job_is_unreadable():
         ("42%", 0.42),
         (0, 0.0),
         (250, 1.0),
-        (-5, 0.0),
+        (-5, None),
         (True, None),
         (None, None),
         ("half", None),
@@ -271,7 +271,8 @@ def test_a_reply_for_another_job_is_unreadable():
     ],
 )
 def test_progress_percent(value, expected):
-    """Progress is a percentage by default, clamped to 0..1; what is no number is None."""
+    """Progress is a percentage by default, clamped to 0..1; what is no number, or negative
+    (some say -1 for "not known yet"), is None."""
     body = json.dumps({"status": "running", "progress": value}).encode()
     assert status(body).progress == expected
 

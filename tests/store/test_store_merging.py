@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from ledgers import (
     RULES,
     cell,
+    claim,
     claim_operations,
     count,
     finished,
+    polled,
     running,
     sql,
     submitted,
@@ -239,6 +241,17 @@ def test_another_state_is_asked_for(store, time):
     sql(store, "UPDATE processing_jobs SET remote_state = 'queued'")
     refresh(store, page(listed("a", word="done"), listed("b", word="queued")))
     assert cell(store, "next_poll_at", job) < cell(store, "next_poll_at", same)
+
+
+def test_the_first_end_stands(store, time):
+    """What a service says of a job that has ended here is on record, once; its status stays."""
+    job = running(store, server_id="a")
+    store.settle([polled(claim(store)[0], Reading(State.COMPLETED, "done"), RULES)])
+    for _ in range(2):
+        refresh(store, page(listed("a", word="failed")))
+    assert (cell(store, "status", job), cell(store, "remote_state", job)) == ("completed", "failed")
+    told = [one.data for one in store.events() if one.type == "job:metadata-updated"]
+    assert told == [{"remote_state": "failed", "by": "service"}]
 
 
 # Comparing the two sides.

@@ -53,6 +53,7 @@ class FetchResult(OneByOne):
         result = self._service.read_result(item.job, reply)
         if isinstance(result, Content):
             result.id = result.id or new_id()
+            result.partial = result.partial or bool(item.payload.get("partial"))
             if reply.path is not None:
                 result = self._keep(item, result, reply.path)
         failure = result if isinstance(result, Failure) else None

@@ -112,9 +112,19 @@ ENDINGS = frozenset({State.COMPLETED, State.FAILED, State.TIMEOUT, State.CANCELL
 def ended(job: Job, reading: Reading, rules: Rules, from_status: Status) -> Transition:
     if reading.state is State.COMPLETED:
         transition = _completed(job, reading, rules, from_status)
-    elif reading.state is State.CANCELLED:
+        read_into(transition, job, reading)
+        return transition
+    # What there is of a result is kept.
+    left = inline_content(reading)
+    left_id = left.id if left is not None else None
+    if reading.state is State.CANCELLED:
         transition = finish(
-            job, Status.CANCELLED, rules, from_status=from_status, error=reading.error
+            job,
+            Status.CANCELLED,
+            rules,
+            from_status=from_status,
+            error=reading.error,
+            content_id=left_id,
         )
     elif reading.state is State.TIMEOUT:
         transition = finish(
@@ -124,6 +134,7 @@ def ended(job: Job, reading: Reading, rules: Rules, from_status: Status) -> Tran
             from_status=from_status,
             reason=Reason.TIMEOUT,
             error=PROCESSING_TIMEOUT,
+            content_id=left_id,
         )
         transition.last_error = reading.error
     else:
@@ -134,14 +145,19 @@ def ended(job: Job, reading: Reading, rules: Rules, from_status: Status) -> Tran
             from_status=from_status,
             reason=Reason.SERVICE,
             error=reading.error or PROCESSING_FAILED,
+            content_id=left_id,
         )
+    transition.content = left
     read_into(transition, job, reading)
     return transition
 
 
 def _completed(job: Job, reading: Reading, rules: Rules, from_status: Status) -> Transition:
     if rules.fetches:
-        fetch = NewOperation(Kind.FETCH_RESULT, job.service, job.account, priority="high")
+        payload: dict[str, Json] = {"partial": True} if reading.partial else {}
+        fetch = NewOperation(
+            Kind.FETCH_RESULT, job.service, job.account, priority="high", payload=payload
+        )
         return Transition(
             job.id,
             (from_status,),
@@ -178,6 +194,7 @@ def inline_content(reading: Reading) -> Content | None:
         media_type="text/plain; charset=utf-8" if plain else "application/json",
         size=len(body),
         sha256=hashlib.sha256(body).hexdigest(),
+        partial=reading.partial,
         body=body,
     )
 
@@ -239,7 +256,8 @@ def _progressed(job: Job, reading: Reading, policy: PollPolicy) -> Running:
     estimate = job.estimated_seconds
     if reading.estimated_seconds is not None:
         estimate = job.age + reading.estimated_seconds
-    running = Running(job, schedule.after_reading(policy, job.age, estimate))
+    delay = schedule.after_reading(policy, job.age, estimate)
+    running = Running(job, max(delay, reading.retry_after or 0.0))
     if reading.state is State.UNKNOWN_WORD:
         said = "no state" if reading.word is None else f"the state {reading.word!r}"
         running.error = f"the reply has {said}, which the service's definition does not list"
@@ -256,7 +274,8 @@ def _progressed(job: Job, reading: Reading, policy: PollPolicy) -> Running:
         running.estimated_seconds = estimate
     if any(job.vars.get(key) != value for key, value in reading.captured.items()):
         running.vars = {**job.vars, **reading.captured}
-    running.remote_version = reading.remote_version
+    if reading.remote_version != job.remote_version:
+        running.remote_version = reading.remote_version
     running.changed = (
         running.remote_state is not None
         or running.progress is not None

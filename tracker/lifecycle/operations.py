@@ -45,7 +45,10 @@ def after_create(
             job.id,
             (Status.PENDING,),
             Status.PROCESSING,
-            next_delay=schedule.first_poll(rules.poll, result.estimated_seconds),
+            next_delay=max(
+                schedule.first_poll(rules.poll, result.estimated_seconds),
+                result.retry_after or 0.0,
+            ),
             events=[Event("job:status-changed", {"from": Status.PENDING, "to": Status.PROCESSING})],
         )
         read_into(transition, job, result)
@@ -114,7 +117,7 @@ def again(operation: Operation, failure: Failure, policy: RetryPolicy, rnd: Rand
     delay = schedule.after_attempt(
         policy, operation.attempts + 1, retry_after=failure.retry_after, rnd=rnd
     )
-    if delay is None:
+    if delay is None or failure.final:
         return _given_up(operation, failure)
     return Attempted(
         operation,

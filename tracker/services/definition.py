@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 from tracker.listed import Merging, Page
 from tracker.model import Content, Failure, Job, Json, Reading, State
 from tracker.schedule import PollPolicy, RetryPolicy
-from tracker.services import building, listing, reading
+from tracker.services import building, bulk, listing, reading
 from tracker.services.credentials import HeaderCredential
+from tracker.services.examples import Example
 from tracker.services.expression import Expression
+from tracker.services.pacing import Pacing
 from tracker.services.request import Request
 from tracker.services.values import Word
 from tracker.transports.base import Call, Reply
@@ -74,10 +76,30 @@ class StatusSpec:
     estimated_seconds: Expression | None = None
     server_id: Expression | None = None
     version: Expression | None = None
+    partial: Expression | None = None
+    unknown: Expression | None = None
+    estimated_at: Expression | None = None
     http: Mapping[int, str] = field(default_factory=dict)
     capture: Mapping[str, Expression] = field(default_factory=dict)
     needs_body: bool = True
     reads_body: bool = True
+    bulk: BulkSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BulkSpec:
+    """How up to ``most`` jobs are asked for in one call. ``items`` finds the list, ``server_id``
+    an item's id, ``body`` what a status reply about that item alone would have as its body, and
+    ``unprocessed`` the ids that the service did not get to. A job that is missing is unknown, or
+    else (``missing`` is ``retry``) its poll has failed."""
+
+    request: Request
+    items: Expression
+    server_id: Expression
+    body: Expression | None = None
+    unprocessed: Expression | None = None
+    most: int = 100
+    missing: str = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +205,9 @@ class Service:
     list: ListSpec | None = None
     cleanup: CleanupSpec = CleanupSpec()
     credential: HeaderCredential | None = None
+    pacing: Pacing = field(default_factory=Pacing)
+    title: str = ""
+    examples: tuple[Example, ...] = ()
 
     @property
     def repeatable(self) -> bool:
@@ -219,6 +244,13 @@ class Service:
         )
         requests = [spec.request for spec in specs if spec is not None]
         return max((one.timeout for one in requests if one is not None), default=self.timeout)
+
+    def possible_every(self, jobs: int) -> float:
+        """How often each of so many running jobs can be polled, in seconds, at the service's
+        rate: as set, or less."""
+        bulk = self.status.bulk if self.status is not None else None
+        calls = -(-jobs // bulk.most) if bulk is not None else jobs
+        return max(self.poll.every, calls * (self.rate or 0.0))
 
     def redacted(self, value: Json) -> Any:
         """`value` without the credentials that a careless service may have repeated in it."""
@@ -278,6 +310,16 @@ class Service:
     def read_status(self, job: Job, reply: Reply) -> Reading | Failure:
         """What the reply to a status call says."""
         return reading.read_status(self, job, reply)
+
+    def build_bulk(self, jobs: Sequence[Job]) -> Call:
+        """See `tracker.services.bulk.build_bulk`."""
+        return bulk.build_bulk(self, jobs)
+
+    def read_bulk(
+        self, jobs: Sequence[Job], reply: Reply
+    ) -> tuple[Reading | Failure, ...] | Failure:
+        """See `tracker.services.bulk.read_bulk`."""
+        return bulk.read_bulk(self, jobs, reply)
 
     def read_result(self, job: Job, reply: Reply) -> Content | Failure:
         """The result that a reply carries."""

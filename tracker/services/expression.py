@@ -15,6 +15,7 @@ from typing import Any
 
 from tracker.errors import ConfigError, did_you_mean
 from tracker.model import Job, Json
+from tracker.tables import Table
 from tracker.transports.base import Reply
 
 ROOTS = ("body", "headers", "http", "job")
@@ -237,3 +238,9 @@ def _functions() -> Any:
             return urljoin(self.url, url) if url else None
 
     return Functions
+
+
+def expression_in(table: Table, name: str) -> Expression | None:
+    """The expression under a key; None when there is none. Raises ConfigError."""
+    text = table.optional_string(name)
+    return None if text is None else compile_expression(text, table.key(name))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tracker import clock, schedule
 from tracker.model import Failure, Fault, Job, Json
-from tracker.services import values
+from tracker.services import pacing, values
 from tracker.services.expression import Envelope, ExpressionError
 from tracker.transports.base import Reply
 
@@ -22,7 +23,8 @@ def transport_failure(reply: Reply) -> Failure:
     """The failure of a reply that the transport marked with a fault."""
     fault = reply.fault or Fault.UNREADABLE
     message = values.line(reply.message or fault.value, LONGEST_MESSAGE)
-    return Failure(fault, message, reply.status, sent=reply.sent)
+    wait = schedule.parse_retry_after(reply.headers.get("retry-after"), clock.now())
+    return Failure(fault, message, reply.status, wait, sent=reply.sent)
 
 
 def unreadable(reply: Reply, message: str) -> Failure:
@@ -31,16 +33,38 @@ def unreadable(reply: Reply, message: str) -> Failure:
 
 
 def http_failure(service: Service, job: Job | None, reply: Reply) -> Failure:
-    """The failure that an HTTP code stands for, with the service's own words."""
-    words = service.redacted(_words(service, job, reply))
-    return http_failure_of(reply, words, service.retry_after_cap)
+    """The failure that an HTTP code stands for, with the service's own words; unless it says
+    otherwise in its own way (`tracker.services.pacing`)."""
+    body = body_of(reply)
+    words = service.redacted(_words(service, job, reply, body))
+    failure = http_failure_of(reply, words, service.retry_after_cap)
+    failure = replace(
+        failure,
+        retry_after=pacing.retry_after(service.pacing, reply, service.retry_after_cap, body),
+    )
+    if pacing.says(service.pacing.throttled, reply, body):
+        return replace(failure, fault=Fault.THROTTLED)
+    final = pacing.says(service.pacing.final, reply, body)
+    # A 5xx that is final says that it is of no use to ask again, not that nothing was done.
+    if final and failure.fault is Fault.THROTTLED:
+        return replace(failure, fault=Fault.REFUSED)
+    return replace(failure, final=final)
+
+
+def throttled(service: Service, reply: Reply) -> Failure | None:
+    """The failure of a reply that says "too many" although its code does not; else None."""
+    if service.pacing.throttled is None or reply.fault is not None:
+        return None
+    if not pacing.says(service.pacing.throttled, reply, body_of(reply)):
+        return None
+    return http_failure(service, None, reply)
 
 
 def http_failure_of(reply: Reply, words: str, retry_after_cap: float) -> Failure:
     """The failure that an HTTP code stands for; `words` explain it."""
     message = f"HTTP {_named(reply.status)}" + (f": {words}" if words else "")
-    retry_after = _retry_after(reply, retry_after_cap)
-    return Failure(_fault(reply.status), message, reply.status, retry_after)
+    wait = pacing.retry_after(pacing.Pacing(), reply, retry_after_cap)
+    return Failure(_fault(reply.status), message, reply.status, wait)
 
 
 def _fault(code: int) -> Fault:
@@ -64,23 +88,21 @@ def _named(code: int) -> str:
         return str(code)
 
 
-def _retry_after(reply: Reply, cap: float) -> float | None:
-    value = reply.headers.get("retry-after")
-    if not value:
+def body_of(reply: Reply) -> Json:
+    """The body of a failure, decoded; None where it is none, or too long to be one."""
+    if not reply.body or len(reply.body) > LARGEST_EXPLAINED:
         return None
-    # A date counts from the service's own clock where the reply tells it.
-    there = schedule.parse_retry_after(reply.headers.get("date"), 0.0, float("inf"))
-    now = clock.now() if there is None else there
-    return schedule.parse_retry_after(value, now, cap)
+    try:
+        return values.decode(reply.body)
+    except values.Undecodable:
+        return None
 
 
-def _words(service: Service, job: Job | None, reply: Reply) -> str:
+def _words(service: Service, job: Job | None, reply: Reply, body: Json) -> str:
     """What the service says about it, in one line; empty when it says nothing readable."""
     if not reply.body or len(reply.body) > LARGEST_EXPLAINED:
         return ""
-    try:
-        body = values.decode(reply.body)
-    except values.Undecodable:
+    if body is None:
         plain = reply.headers.get("content-type", "").startswith("text/plain")
         return values.line(reply.body[:2000].decode(errors="replace"), 300) if plain else ""
     found = _by_expression(service, Envelope(reply, job, body)) or _usual_place(body)

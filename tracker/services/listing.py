@@ -13,7 +13,7 @@ from tracker.model import Failure, Job, Json
 from tracker.services import values
 from tracker.services.building import server_key
 from tracker.services.expression import Envelope, Expression, ExpressionError
-from tracker.services.failures import http_failure, transport_failure, unreadable
+from tracker.services.failures import http_failure, throttled, transport_failure, unreadable
 from tracker.services.url import checked
 from tracker.services.values import word_key
 from tracker.transports.base import Call, Reply
@@ -46,6 +46,8 @@ def read_list(service: Service, reply: Reply) -> Page | Failure:
     assert spec is not None
     if reply.fault is not None:
         return transport_failure(reply)
+    if (later := throttled(service, reply)) is not None:
+        return later
     if not 200 <= reply.status < 300:
         return http_failure(service, None, reply)
     envelope = Envelope(reply, None)

@@ -18,8 +18,11 @@ from tracker.services import headers as header_rules
 from tracker.services import specs
 from tracker.services.credentials import HeaderCredential, Part, read_auth, secret_header
 from tracker.services.definition import ResultSpec, Service, StatusSpec
+from tracker.services.examples import read_examples
+from tracker.services.pacing import read_pacing
+from tracker.services.preset import laid_over, preset_names, read_preset
 from tracker.services.secret import is_reference
-from tracker.services.url import read_site
+from tracker.services.url import AwsPlace, Site, read_site
 from tracker.services.values import Word, word_key
 from tracker.tables import Table, shown
 
@@ -50,7 +53,8 @@ def load_services(config: Config) -> Services:
                 f"services: {shown(name)} is no name for a service",
                 "letters, digits, '-', '_' and '.', at most 64",
             )
-        service = read_service(name, Table(Table("services", {}).key(name), data), file)
+        key = Table("services", {}).key(name)
+        service = read_service(name, Table(key, _with_preset(data, key)), file)
         _check_bucket(service, config)
         services[name] = service
     return services
@@ -61,7 +65,7 @@ def read_service(name: str, table: Table, file: str) -> Service:
 
     Raises ConfigError naming the full path of what is wrong.
     """
-    site = read_site(table.string("base_url"), table.strings("allowed_hosts"), table.path)
+    site = _read_place(table)
     headers, credential = _read_headers(table, file)
     shared = specs.Shared(site, headers, table.duration("timeout", 30.0, positive=True))
     retry = specs.read_retry(table.table("retry"), RetryPolicy())
@@ -82,7 +86,7 @@ def read_service(name: str, table: Table, file: str) -> Service:
         max_bytes=table.size("max_bytes", 8 * 2**20),
         verify=_read_verify(table, file),
         headers=headers,
-        transport=table.choice("transport", TRANSPORTS, "requests"),
+        transport="aws" if site.aws else table.choice("transport", TRANSPORTS, "requests"),
         poll=_read_poll(table.table("poll")),
         retry=retry,
         retry_after_cap=table.duration("retry_after_cap", 300.0),
@@ -97,11 +101,53 @@ def read_service(name: str, table: Table, file: str) -> Service:
         delete=specs.read_delete(found, shared) if (found := tables["delete"]) else None,
         cleanup=specs.read_cleanup(table.table("cleanup"), shared),
         credential=credential,
+        pacing=read_pacing(table.table("pacing")),
+        title=table.optional_string("title") or "",
+        examples=read_examples(table.table("examples")),
     )
     table.finish()
     if status is not None:
         _check_words(table, status, states, fold_case)
     return service
+
+
+def _read_place(table: Table) -> Site:
+    found = table.optional_table("aws")
+    if found is None:
+        return read_site(table.string("base_url"), table.strings("allowed_hosts"), table.path)
+    place = AwsPlace(
+        found.string("client"),
+        found.optional_string("region"),
+        found.optional_string("endpoint_url"),
+    )
+    found.finish()
+    if not re.fullmatch(r"[a-z0-9-]{2,60}", place.client):
+        found.fail("client", 'expected boto3\'s name of a service, such as "transcribe"')
+    base_url = table.optional_string("base_url")
+    site = read_site(base_url or f"https://{place.client}.amazonaws.com", (), table.path)
+    return replace(site, aws=place)
+
+
+def load_preset(name: str) -> Service:
+    """A preset as a service of that name. Raises NotFound."""
+    if name not in preset_names():
+        near = did_you_mean(name, preset_names()) or "see: tracker services presets"
+        raise NotFound(f"neither a service nor a preset '{name[:80]}'", near)
+    return read_service(name, Table(f"presets.{name}", read_preset(name)), "")
+
+
+def _with_preset(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """`data` over the preset that it names, if it does. Raises ConfigError."""
+    name = data.get("preset")
+    if name is None:
+        return data
+    if not isinstance(name, str):
+        raise ConfigError(f"{key}.preset: expected a name, got {shown(name)}")
+    try:
+        preset = read_preset(name)
+    except NotFound as error:
+        raise ConfigError(f"{key}.preset: {error.message}", error.hint) from None
+    return laid_over(preset, {one: value for one, value in data.items() if one != "preset"})
 
 
 def _check_bucket(service: Service, config: Config) -> None:
@@ -117,7 +163,9 @@ def known_keys() -> list[str]:
     record: set[str] = set()
     for example in _EXAMPLES:
         read_service("*", Table("services.*", example, record), "/tracker.toml")
-    return sorted({*record, *configuration.known_keys()})
+    preset = "services.*.preset"  # it is looked at before there is a table
+    own = {"services.*.examples", "services.*.create.request.operation"}  # told in words
+    return sorted({*record, preset, *configuration.known_keys()} - own)
 
 
 def _read_headers(table: Table, file: str) -> tuple[dict[str, str], HeaderCredential | None]:
@@ -218,7 +266,16 @@ _EXAMPLES: tuple[dict[str, Any], ...] = (
         "base_url": "https://example.com",
         "auth": {"basic": {"password": "env:PASSWORD"}},
         "create": {"request": _REQUEST, "idempotency": "client_id"},
-        "status": {"request": _REQUEST, "state": "body.state", "progress": "body.progress"},
+        "status": {
+            "request": _REQUEST,
+            "state": "body.state",
+            "progress": "body.progress",
+            "bulk": {
+                "request": {"path": "/jobs", "query": {"ids": "{server_ids}"}},
+                "items": "body.jobs",
+                "server_id": "body.id",
+            },
+        },
         "states": {"completed": ["done"]},
         "result": {"request": _REQUEST},
         "update": {"request": _REQUEST},
@@ -230,6 +287,10 @@ _EXAMPLES: tuple[dict[str, Any], ...] = (
             "server_id": "body.id",
         },
         "cleanup": {"request": _REQUEST},
+    },
+    {
+        "aws": {"client": "transcribe"},
+        "create": {"request": {"operation": "Create"}, "server_id": "body.Id"},
     },
     {
         "base_url": "https://example.com",

@@ -8,10 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tracker import clock
 from tracker.model import Content, Failure, Fault, Job, Json, Reading, State
-from tracker.services import values
+from tracker.services import pacing, values
 from tracker.services.expression import Envelope, Expression, ExpressionError
-from tracker.services.failures import http_failure, transport_failure, unreadable
+from tracker.services.failures import (
+    body_of,
+    http_failure,
+    throttled,
+    transport_failure,
+    unreadable,
+)
 from tracker.services.values import word_key
 from tracker.transports.base import Reply
 
@@ -43,6 +50,8 @@ def read_create(service: Service, job: Job, reply: Reply) -> Reading | Failure:
         return _undefined(service, "create")
     if reply.fault is not None:
         return transport_failure(reply)
+    if (later := throttled(service, reply)) is not None:
+        return later
     if spec.idempotency == "client_id" and reply.status == 409:
         return Reading(State.PROCESSING, server_id=job.local_id)
     redirected = 300 <= reply.status < 400 and spec.reads_headers and "location" in reply.headers
@@ -71,10 +80,14 @@ def read_create(service: Service, job: Job, reply: Reply) -> Reading | Failure:
     reading = Reading(
         word.state,
         word.text,
-        estimated_seconds=values.seconds(_soft(spec.estimated_seconds, envelope)),
+        estimated_seconds=values.seconds(soft(spec.estimated_seconds, envelope)),
         server_id=server_id,
         captured=_capture(spec.capture, envelope) if spec.capture else {},
     )
+    if service.pacing.retry_after:
+        cap = service.retry_after_cap
+        wait = pacing.retry_after(service.pacing, reply, cap, envelope.body)
+        reading = replace(reading, retry_after=wait)
     if word.state in _EXPLAINED or word.state is State.COMPLETED:
         return _with_ending(service, reading, envelope, reply)
     return reading
@@ -87,6 +100,10 @@ def read_status(service: Service, job: Job, reply: Reply) -> Reading | Failure:
         return _undefined(service, "status")
     if reply.fault is not None:
         return transport_failure(reply)
+    if (later := throttled(service, reply)) is not None:
+        return later
+    if spec.unknown is not None and pacing.says(spec.unknown, reply, body_of(reply)):
+        return Reading(State.UNKNOWN_JOB)
     mapped = spec.http.get(reply.status) if spec.http else None
     if mapped is None and not 200 <= reply.status < 300:
         if reply.status in _GONE:
@@ -108,13 +125,19 @@ def read_status(service: Service, job: Job, reply: Reply) -> Reading | Failure:
         word.text,
         _progress(spec, envelope) if spec.progress is not None else None,
         None,
-        values.seconds(_soft(spec.estimated_seconds, envelope)) if spec.estimated_seconds else None,
+        _estimate(spec, envelope),
         None,
         _capture(spec.capture, envelope) if spec.capture else {},
         None,
         None,
-        values.identifier(_soft(spec.version, envelope)) if spec.version is not None else None,
+        values.identifier(soft(spec.version, envelope)) if spec.version is not None else None,
     )
+    if spec.partial is not None and word.state is State.COMPLETED:
+        reading = replace(reading, partial=bool(soft(spec.partial, envelope)))
+    if service.pacing.retry_after:
+        cap = service.retry_after_cap
+        wait = pacing.retry_after(service.pacing, reply, cap, envelope.body)
+        reading = replace(reading, retry_after=wait)
     if word.state in _EXPLAINED or word.state is State.COMPLETED:
         return _with_ending(service, reading, envelope, reply)
     return reading
@@ -130,6 +153,8 @@ def read_result(service: Service, job: Job, reply: Reply) -> Content | Failure:
         return _undefined(service, "result")
     if reply.fault is not None:
         return transport_failure(reply)
+    if (later := throttled(service, reply)) is not None:
+        return later
     if reply.status == 202 or not 200 <= reply.status < 300:
         return http_failure(service, job, reply)
     content = Content(
@@ -145,7 +170,7 @@ def read_result(service: Service, job: Job, reply: Reply) -> Content | Failure:
         envelope = Envelope(reply, job)
         if "body" in spec.content_id.roots:
             envelope.body = _small_body(reply)
-        content.id = values.identifier(_soft(spec.content_id, envelope))
+        content.id = values.identifier(soft(spec.content_id, envelope))
     return content
 
 
@@ -153,6 +178,8 @@ def read_plain(service: Service, reply: Reply) -> Failure | None:
     """None for any 2xx reply."""
     if reply.fault is not None:
         return transport_failure(reply)
+    if (later := throttled(service, reply)) is not None:
+        return later
     return None if 200 <= reply.status < 300 else http_failure(service, None, reply)
 
 
@@ -163,22 +190,32 @@ def read_update(service: Service, job: Job, reply: Reply) -> str | Failure | Non
         return failure
     envelope = Envelope(reply, job)
     _load_body(envelope, reply)
-    return values.identifier(_soft(service.update.version, envelope))
+    return values.identifier(soft(service.update.version, envelope))
 
 
 def read_cancel(service: Service, reply: Reply) -> Failure | None:
     """None for a 2xx; also for what says that there is nothing to stop: how the job ended is for
     its status to tell."""
-    if reply.fault is None and reply.status in (*_GONE, 409):
+    if (later := throttled(service, reply)) is not None:
+        return later
+    if reply.fault is None and (reply.status == 409 or _is_gone(service, reply)):
         return None
     return read_plain(service, reply)
 
 
 def read_delete(service: Service, reply: Reply) -> Failure | None:
     """None when the job is gone there: a 2xx, or a 404 or 410 (it already was)."""
-    if reply.fault is None and reply.status in _GONE:
+    if (later := throttled(service, reply)) is not None:
+        return later
+    if reply.fault is None and _is_gone(service, reply):
         return None
     return read_plain(service, reply)
+
+
+def _is_gone(service: Service, reply: Reply) -> bool:
+    spec = service.status
+    unknown = spec.unknown if spec is not None else None
+    return reply.status in _GONE or pacing.says(unknown, reply, body_of(reply))
 
 
 def _undefined(service: Service, table: str) -> Failure:
@@ -219,7 +256,7 @@ def _other_job(spec: StatusSpec, job: Job, envelope: Envelope) -> str | None:
     """What is wrong when the reply carries another job's id; None when all is well."""
     if spec.server_id is None or job.server_id is None:
         return None
-    found = values.identifier(_soft(spec.server_id, envelope))
+    found = values.identifier(soft(spec.server_id, envelope))
     if found is None or found == job.server_id:
         return None
     return f"reply is for another job ({spec.server_id.text} is {values.line(found, 80)!r})"
@@ -232,10 +269,14 @@ def _with_ending(
     readable = envelope.body is not None or _load_body(envelope, reply)
     if reading.state in _EXPLAINED:
         error = service.status.error if service.status is not None else None
-        found = values.explanation(_soft(error, envelope))
+        found = values.explanation(soft(error, envelope))
         if found is None and reply.status >= 400:
             found = http_failure(service, None, reply).message
-        return replace(reading, error=service.redacted(found))
+        value = service.result.value if service.result is not None else None
+        left = soft(value, envelope) or None
+        return replace(
+            reading, error=service.redacted(found), result=left, partial=left is not None
+        )
     spec = service.result
     if spec is None or spec.value is None:
         return reading
@@ -245,11 +286,11 @@ def _with_ending(
         result = spec.value.find(envelope)
     except ExpressionError as error:
         return unreadable(reply, str(error))
-    content_id = values.identifier(_soft(spec.content_id, envelope))
+    content_id = values.identifier(soft(spec.content_id, envelope))
     return replace(reading, result=result, content_id=content_id)
 
 
-def _soft(expression: Expression | None, envelope: Envelope) -> Json:
+def soft(expression: Expression | None, envelope: Envelope) -> Json:
     """What `expression` finds; None where it cannot be evaluated.
 
     For what is nice to know: a reply whose counters are null still has a state.
@@ -263,8 +304,19 @@ def _soft(expression: Expression | None, envelope: Envelope) -> Json:
 
 
 def _capture(expressions: Mapping[str, Expression], envelope: Envelope) -> dict[str, Json]:
-    found = {name: _soft(expression, envelope) for name, expression in expressions.items()}
+    found = {name: soft(expression, envelope) for name, expression in expressions.items()}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _estimate(spec: StatusSpec, envelope: Envelope) -> float | None:
+    """In how many seconds the job is probably done."""
+    if spec.estimated_seconds is not None:
+        return values.seconds(soft(spec.estimated_seconds, envelope))
+    if spec.estimated_at is None:
+        return None
+    moment = clock.to_moment(values.identifier(soft(spec.estimated_at, envelope)))
+    left = None if moment is None else moment - clock.now()
+    return left if left is not None and left > 0 else None
 
 
 def _progress(spec: StatusSpec, envelope: Envelope) -> float | None:
@@ -273,8 +325,8 @@ def _progress(spec: StatusSpec, envelope: Envelope) -> float | None:
         return None
     whole: Json = progress.scale
     if progress.whole is not None:
-        whole = _soft(progress.whole, envelope)
-    return values.fraction(_soft(progress.part, envelope), whole)
+        whole = soft(progress.whole, envelope)
+    return values.fraction(soft(progress.part, envelope), whole)
 
 
 def _small_body(reply: Reply) -> Json:

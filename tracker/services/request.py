@@ -31,6 +31,7 @@ from tracker.services.url import (
 )
 from tracker.tables import Table
 from tracker.transports.base import Call
+from tracker.transports.tasks import Ask, Endpoint
 
 if TYPE_CHECKING:
     from tracker.services.definition import Service
@@ -68,6 +69,7 @@ class Request:
     file_field: str | None = None
     placeholders: frozenset[Placeholder] = frozenset()
     in_headers: frozenset[Placeholder] = frozenset()
+    operation: str | None = None
 
     @property
     def identifying(self) -> dict[str, Placeholder]:
@@ -103,6 +105,10 @@ class Request:
             call.url = _with_query(url, self.query, job, idempotency_key)
         if self.json or self.form or self.body or self.file:
             self._fill(call, job, idempotency_key)
+        if self.operation is not None and self.site.aws is not None:
+            place = self.site.aws
+            endpoint = Endpoint(place.endpoint_url, place.region, timeout=self.timeout)
+            call.task = Ask(endpoint, place.client, self.operation)
         return call
 
     def _guard(self, call: Call) -> None:
@@ -149,6 +155,8 @@ def read_request(
 
     Raises ConfigError.
     """
+    if site.aws is not None:
+        return _read_operation(table, site, timeout, roots)
     names: set[Placeholder] = set()
     method = table.string("method", method).upper()
     if not re.fullmatch(r"[A-Z]{1,20}", method):
@@ -184,6 +192,29 @@ def read_request(
             f"{table.path}: {' and '.join(bodies)} exclude each other",
             'a form goes with file = "fieldname"' if "file" in bodies else "",
         )
+    return request
+
+
+def _read_operation(table: Table, site: Site, timeout: float, roots: frozenset[str]) -> Request:
+    """An operation of an AWS service, with its parameters in ``json``."""
+    names: set[Placeholder] = set()
+    operation = table.string("operation")
+    if not re.fullmatch(r"[A-Z][A-Za-z0-9]{1,100}", operation):
+        table.fail("operation", 'expected a name such as "StartTranscriptionJob"')
+    request = Request(
+        key=table.path,
+        method="POST",
+        url=lambda job, key: f"{site.base_url}/{operation}",
+        site=site,
+        at_home=True,
+        headers=Fields(table.key("headers"), {}),
+        foreign_headers={},
+        timeout=table.duration("timeout", timeout, positive=True),
+        json=_read_json(table, roots, names),
+        placeholders=frozenset(names),
+        operation=operation,
+    )
+    table.finish()
     return request
 
 

@@ -16,6 +16,7 @@ from tracker.services import headers as header_rules
 from tracker.services.definition import (
     IDEMPOTENCY,
     KEEP,
+    BulkSpec,
     CancelSpec,
     CleanupSpec,
     CreateSpec,
@@ -26,9 +27,10 @@ from tracker.services.definition import (
     StatusSpec,
     UpdateSpec,
 )
-from tracker.services.expression import Expression, compile_expression
+from tracker.services.expression import Expression, compile_expression, expression_in
 from tracker.services.request import Fields, Request, read_request
 from tracker.services.template import (
+    BULK_ROOTS,
     CLEANUP_ROOTS,
     CREATE_ROOTS,
     LATER_ROOTS,
@@ -66,7 +68,7 @@ def read_create(table: Table, shared: Shared) -> CreateSpec:
         table.fail("idempotency", '"lookup" is not supported yet')
     if name is not None and idempotency not in ("header", "field"):
         table.fail("idempotency_key", "goes with idempotency = header or field")
-    server_id = _expression(table, "server_id")
+    server_id = expression_in(table, "server_id")
     if server_id is None and idempotency != "client_id":
         table.fail("server_id", "is missing", 'an expression such as "body.id"')
     if idempotency == "header":
@@ -80,8 +82,11 @@ def read_create(table: Table, shared: Shared) -> CreateSpec:
     if upload is False and request.uses & places:
         used = min(request.uses & places)
         table.fail("upload", f"the request uses {used}, which only an upload gives")
-    state = _expression(table, "state")
-    extras = [_expression(table, "estimated_seconds"), *(capture := _capture(table)).values()]
+    state = expression_in(table, "state")
+    extras = [
+        expression_in(table, "estimated_seconds"),
+        *(capture := _capture(table)).values(),
+    ]
     table.finish()
     needed = [state, None if idempotency == "client_id" else server_id]
     return CreateSpec(
@@ -102,9 +107,14 @@ def read_create(table: Table, shared: Shared) -> CreateSpec:
 def read_status(table: Table, shared: Shared, create: CreateSpec | None) -> StatusSpec:
     """``[services.X.status]``. Raises ConfigError."""
     request = shared.request(table, LATER_ROOTS)
-    state, error = _expression(table, "state"), _expression(table, "error")
-    estimate, version = _expression(table, "estimated_seconds"), _expression(table, "version")
+    state, error = expression_in(table, "state"), expression_in(table, "error")
+    estimate, version = (
+        expression_in(table, "estimated_seconds"),
+        expression_in(table, "version"),
+    )
     progress, capture = _progress(table), _capture(table)
+    partial, unknown = expression_in(table, "partial"), expression_in(table, "unknown")
+    estimated_at = expression_in(table, "estimated_at")
     codes = _codes(table)
     if state is None and not codes:
         table.fail("state", "is missing", 'an expression such as "body.status"')
@@ -113,9 +123,11 @@ def read_status(table: Table, shared: Shared, create: CreateSpec | None) -> Stat
         check: Expression | None = compile_expression(server_id, table.key("server_id"))
     else:
         check = _default_check(create) if server_id is None else None
+    bulk_table = table.optional_table("bulk")
+    bulk = _read_bulk(bulk_table, shared) if bulk_table is not None else None
     table.finish()
     amounts = [progress.part, progress.whole] if progress else []
-    others = [error, estimate, version, check, *amounts, *capture.values()]
+    others = [partial, estimated_at, error, estimate, version, check, *amounts, *capture.values()]
     return StatusSpec(
         request,
         state,
@@ -124,11 +136,37 @@ def read_status(table: Table, shared: Shared, create: CreateSpec | None) -> Stat
         estimate,
         check,
         version,
+        partial,
+        unknown,
+        estimated_at,
         codes,
         capture,
         needs_body=_reads([state], "body"),
         reads_body=_reads([state, *others], "body"),
+        bulk=bulk,
     )
+
+
+def _read_bulk(table: Table, shared: Shared) -> BulkSpec:
+    """``[services.X.status.bulk]``. Raises ConfigError."""
+    request = shared.request(table, BULK_ROOTS)
+    if "server_ids" not in {name.partition(".")[0] for name in request.uses}:
+        raise ConfigError(f"{request.key}: names no {{server_ids}}")
+    items, server_id = expression_in(table, "items"), expression_in(table, "server_id")
+    if items is None or server_id is None:
+        missing = "items" if items is None else "server_id"
+        table.fail(missing, "is missing", 'an expression such as "body.jobs" or "body.id"')
+    spec = BulkSpec(
+        request,
+        items,
+        server_id,
+        expression_in(table, "body"),
+        expression_in(table, "unprocessed"),
+        table.integer("most", 100, low=2, high=1000),
+        table.choice("missing", ("unknown", "retry"), "unknown"),
+    )
+    table.finish()
+    return spec
 
 
 def _default_check(create: CreateSpec | None) -> Expression | None:
@@ -141,7 +179,10 @@ def _default_check(create: CreateSpec | None) -> Expression | None:
 def read_result(table: Table, shared: Shared, retry: RetryPolicy) -> ResultSpec:
     """``[services.X.result]``; `retry` gives its base and cap. Raises ConfigError."""
     request = shared.request(table, LATER_ROOTS) if "request" in table.names() else None
-    value, content_id = _expression(table, "value"), _expression(table, "content_id")
+    value, content_id = (
+        expression_in(table, "value"),
+        expression_in(table, "content_id"),
+    )
     if (request is None) == (value is None):
         raise ConfigError(f"{table.path}: expected a request or a value")
     spec = ResultSpec(
@@ -163,7 +204,7 @@ def read_update(table: Table, shared: Shared) -> UpdateSpec:
     request = shared.request(table, UPDATE_ROOTS, "PATCH")
     fields = table.strings("fields") if "fields" in table.names() else None
     table.raw("fields")
-    spec = UpdateSpec(request, fields, _expression(table, "version"))
+    spec = UpdateSpec(request, fields, expression_in(table, "version"))
     table.finish()
     return spec
 
@@ -179,7 +220,7 @@ def read_list(table: Table, shared: Shared, status: StatusSpec | None) -> ListSp
     """``[services.X.list]``; what an item's state and version are is read as in a status reply,
     unless it says otherwise. Raises ConfigError."""
     request = shared.request(table, LIST_ROOTS)
-    items, server_id = _expression(table, "items"), _expression(table, "server_id")
+    items, server_id = expression_in(table, "items"), expression_in(table, "server_id")
     if items is None:
         table.fail("items", "is missing", 'an expression such as "body.jobs"')
     if server_id is None:
@@ -197,10 +238,10 @@ def read_list(table: Table, shared: Shared, status: StatusSpec | None) -> ListSp
             most_items=table.integer("max_items", 100_000, low=1, high=10**7),
             every=table.duration("every", 900.0, positive=True),
         ),
-        state=_expression(table, "state") or (status.state if status is not None else None),
-        version=_expression(table, "version") or (status.version if status is not None else None),
-        updated_at=_expression(table, "updated_at"),
-        next=_expression(table, "next") if following not in (None, "link") else None,
+        state=expression_in(table, "state") or (status.state if status is not None else None),
+        version=expression_in(table, "version") or (status.version if status is not None else None),
+        updated_at=expression_in(table, "updated_at"),
+        next=expression_in(table, "next") if following not in (None, "link") else None,
         link=following == "link",
         fields=_named(table, "fields"),
         capture=_named(table, "capture"),
@@ -255,11 +296,6 @@ def read_curve(table: Table, base: float, cap: float) -> tuple[float, float]:
     return base, max(cap, base) if limit is None else limit
 
 
-def _expression(table: Table, name: str) -> Expression | None:
-    text = table.optional_string(name)
-    return None if text is None else compile_expression(text, table.key(name))
-
-
 def _capture(table: Table) -> dict[str, Expression]:
     return _named(table, "capture")
 
@@ -291,13 +327,13 @@ def _progress(table: Table) -> Progress | None:
         if scale is not None:
             table.fail("progress_scale", "goes with a progress that is an expression")
         return _progress_table(table.table("progress"))
-    part = _expression(table, "progress")
+    part = expression_in(table, "progress")
     return None if part is None else Progress(part, 100.0 if scale is None else scale)
 
 
 def _progress_table(table: Table) -> Progress:
     names = ("percent", "fraction", "num", "den")
-    percent, fraction, num, den = (_expression(table, name) for name in names)
+    percent, fraction, num, den = (expression_in(table, name) for name in names)
     table.finish()
     given = [name for name, item in zip(names, (percent, fraction, num, den), strict=True) if item]
     if percent is not None and len(given) == 1:

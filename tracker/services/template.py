@@ -47,6 +47,7 @@ LIST_ROOTS = frozenset(("cursor", "since"))
 UPDATE_ROOTS = (ROOTS - {"idempotency_key"}) | {"changes"}
 CREATE_ROOTS = ROOTS - {"server_id"}
 LATER_ROOTS = ROOTS - {"idempotency_key"}
+BULK_ROOTS = (LATER_ROOTS - {"server_id", "local_id", "client_id", "input"}) | {"server_ids"}
 CLEANUP_ROOTS = (LATER_ROOTS - {"input", "job"}) | {"server_ids"}
 
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
@@ -121,6 +122,8 @@ def _getter(root: str, steps: tuple[str | int, ...], key: str) -> Maker:
         return lambda job, _: _walk(job.vars, steps)
     if root in ("input", "job"):
         return _field(root, steps, key)
+    if root == "server_ids" and steps == ("joined",):
+        return lambda job, _: ",".join(job.server_ids)
     if steps or root == "vars":
         example = " such as vars.name" if root == "vars" else " without a path behind it"
         raise ConfigError(f"{key}: expected {root}{example}")

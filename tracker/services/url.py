@@ -27,16 +27,27 @@ _HOST_PATTERN = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class AwsPlace:
+    """A service of AWS: boto3's name for it (``transcribe``), and where it is."""
+
+    client: str
+    region: str | None = None
+    endpoint_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """Where a service's calls may go: ``origin`` is base_url's, as `origin_of` writes it.
 
-    ``suffixes`` are the ends of origins that a ``*.`` in allowed_hosts stands for.
+    ``suffixes`` are the ends of origins that a ``*.`` in allowed_hosts stands for. With ``aws``
+    the calls are operations of an AWS service.
     """
 
     base_url: str
     origin: str
     origins: frozenset[str] = frozenset()
     suffixes: tuple[str, ...] = ()
+    aws: AwsPlace | None = None
 
     def allows(self, origin: str | None) -> bool:
         """Whether calls may go to `origin`."""

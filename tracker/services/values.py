@@ -100,7 +100,8 @@ def fraction(part: Json, whole: Json) -> float | None:
     if isinstance(part, str) and part.rstrip().endswith("%"):
         part, whole = part.rstrip()[:-1], 100.0
     above, below = _number(part), _number(whole)
-    if above is None or below is None or below <= 0:
+    # Some say -1 for "not known yet".
+    if above is None or below is None or below <= 0 or above < 0:
         return None
     return min(max(above / below, 0.0), 1.0)
 

@@ -6,7 +6,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tracker import clock
+from tracker.model import Event
 from tracker.store.ledger import Ledger, to_json
+
+BY_HAND = "by_hand"
+"""What a pause is for that a person made: only a person ends it."""
 
 HORIZON_SECONDS = 0.25
 """Tokens are taken at most this long before their calls go out."""
@@ -89,6 +93,8 @@ class Budgets(Ledger):
         with self.database.transaction():
             now = self.now()
             before = self.budget(service, account)
+            if before.fault == BY_HAND:
+                return before  # a person decides
             if before.paused_for and not probed:
                 count, pause = max(before.pause_count, 1), max(before.paused_for, asked)
             else:
@@ -96,6 +102,27 @@ class Budgets(Ledger):
                 pause = asked if asked >= 1.0 else delays[min(count, len(delays)) - 1]
             self._write_pause(service, account, now + pause, why, count, 0, fault)
         return self.budget(service, account)
+
+    def hold_service(self, service: str, account: str) -> bool:
+        """Leave a service alone until a person says otherwise; False when it was so already."""
+        with self.database.transaction():
+            if self.budget(service, account).fault == BY_HAND:
+                return False
+            far = clock.LAST_SECOND
+            self._write_pause(service, account, far, "paused by hand", 0, 0, BY_HAND)
+            told = Event("service:paused", {"service": service})
+            self._write_events("", "", [told], clock.to_text(self.now()))
+        return True
+
+    def let_go_service(self, service: str, account: str) -> bool:
+        """Call a service again, whatever it was left alone for; False when it was not."""
+        with self.database.transaction():
+            if not self.budget(service, account).paused_for:
+                return False
+            self._write_pause(service, account, None, None, 0, 0)
+            told = Event("service:resumed", {"service": service})
+            self._write_events("", "", [told], clock.to_text(self.now()))
+        return True
 
     def take_probe(self, service: str, account: str, seconds: float) -> bool:
         """Whether the one call that may go out after a pause is this process's. For all others the

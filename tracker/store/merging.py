@@ -8,7 +8,7 @@ from typing import Any
 from tracker import clock
 from tracker.ids import new_id
 from tracker.listed import Merging
-from tracker.model import Event, Json, Operation, Status
+from tracker.model import FINISHED, Event, Json, Operation, Status
 from tracker.store.cleaning import Cleaned, Cleaning
 from tracker.store.ledger import readable, same, to_json
 
@@ -218,6 +218,10 @@ class Merger(Cleaning):
         newer = _is_newer(there_updated_at, updates)
         kept, conflicts = reconciled(here, before, there, pending, merging.rule, newer)
         told = []
+        late = there_word if status in FINISHED and there_word not in (None, word) else None
+        if late is not None:
+            # The first end stands; that the service says something else by now is on record.
+            told.append(Event("job:metadata-updated", {"remote_state": late, "by": "service"}))
         if not same(kept, here):
             changes = {name: kept[name] for name in kept if not same(here.get(name), kept[name])}
             told.append(Event("job:metadata-updated", {"payload": changes, "by": "service"}))
@@ -242,6 +246,7 @@ class Merger(Cleaning):
                 "id": id_,
                 "last_synced": to_json({**before, **there}),
                 "remote_version": there_version,
+                "late_word": late,
             },
         )
         self._write_events(local_id, user_id, told, at)

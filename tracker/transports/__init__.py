@@ -25,10 +25,17 @@ def _s3(threads: int) -> Transport:
     return S3Transport(threads)
 
 
+def _aws(threads: int) -> Transport:
+    from tracker.transports.aws_operations import AwsTransport
+
+    return AwsTransport(threads)
+
+
 TRANSPORTS: Mapping[str, Callable[[int], Transport]] = {
     "requests": _requests,
     "command": _command,
     "s3": _s3,
+    "aws": _aws,
 }
 """Makers of transports by name; each takes the number of calls that may be in flight at once. A
 transport is made, and its libraries are imported, when the first call needs it."""

@@ -46,11 +46,18 @@ UNAUTHORISED = frozenset(
 THROTTLED = frozenset(
     {
         "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
         "SlowDown",
+        "ThrottledException",
         "Throttling",
         "ThrottlingException",
         "TooManyRequestsException",
+        "TransactionInProgressException",
     }
 )
 _NO_CREDENTIALS = (
@@ -63,6 +70,7 @@ _NO_CREDENTIALS = (
     exceptions.TokenRetrievalError,
     exceptions.UnauthorizedSSOTokenError,
     exceptions.SSOTokenLoadError,
+    exceptions.NoRegionError,
 )
 _UNREACHABLE = (
     exceptions.EndpointConnectionError,
@@ -83,6 +91,7 @@ class Clients:
         self._lock = threading.Lock()
         self._session: boto3.Session | None = None
         self._made: dict[tuple[Endpoint, bool], S3Client] = {}
+        self._others: dict[tuple[str, Endpoint], Any] = {}
 
     @property
     def session(self) -> boto3.Session:
@@ -98,12 +107,35 @@ class Clients:
                 client = self._made[endpoint, signed] = self._make(endpoint, signed)
             return client
 
+    def any(self, name: str, endpoint: Endpoint) -> Any:
+        """The client of any service, by boto3's name. It makes each call once: who repeats them
+        knows which may be."""
+        with self._lock:
+            client = self._others.get((name, endpoint))
+            if client is None:
+                client = self._open().client(  # type: ignore[call-overload]
+                    name,
+                    endpoint_url=endpoint.url,
+                    region_name=endpoint.region,
+                    config=self._config(endpoint, retries={"total_max_attempts": 1}),
+                )
+                self._others[name, endpoint] = client
+            return client
+
+    def forget(self) -> None:
+        """Begin anew with whatever credentials there are by now: a client keeps those, or the lack
+        of them, that it was made with."""
+        self.close()
+        with self._lock:
+            self._session = None
+
     def close(self) -> None:
         """Drop all connections."""
         with self._lock:
-            for client in self._made.values():
+            for client in (*self._made.values(), *self._others.values()):
                 client.close()
             self._made.clear()
+            self._others.clear()
 
     def _open(self) -> boto3.Session:
         if self._session is None:
@@ -120,18 +152,24 @@ class Clients:
             "s3",
             endpoint_url=endpoint.url,
             region_name=endpoint.region,
-            config=Config(
+            config=self._config(
+                endpoint,
                 retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-                connect_timeout=CONNECT_SECONDS,
-                read_timeout=endpoint.timeout,
-                max_pool_connections=max(self._threads, 1),
                 s3={"addressing_style": endpoint.addressing},
                 # Checksums that were not asked for are what many other S3 servers stumble over.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
-                user_agent_extra=f"tracker/{__version__}",
                 **settings,
             ),
+        )
+
+    def _config(self, endpoint: Endpoint, **settings: Any) -> Config:
+        return Config(
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=endpoint.timeout,
+            max_pool_connections=max(self._threads, 1),
+            user_agent_extra=f"tracker/{__version__}",
+            **settings,
         )
 
 
@@ -169,7 +207,7 @@ def reply_to(error: Exception, about: str) -> Reply:
     elif isinstance(error, (exceptions.HTTPClientError, exceptions.IncompleteReadError)):
         fault, sent = Fault.RESET, True
     elif isinstance(error, (ResponseParserError, KeyError)):
-        return Reply(fault=Fault.UNREADABLE, message=f"{about}: the reply is not S3's")
+        return Reply(fault=Fault.UNREADABLE, message=f"{about}: the reply makes no sense")
     elif isinstance(error, exceptions.BotoCoreError):
         pass
     elif isinstance(error, OSError):
@@ -190,3 +228,15 @@ def fault_of(code: str, status: int) -> Fault:
     if status in (408, 425) or status >= 500:
         return Fault.SERVER
     return Fault.REDIRECT if 300 <= status < 400 else Fault.REFUSED
+
+
+def whose() -> dict[str, Any]:
+    """Whether AWS's own chain finds credentials, and where: see `tracker.Tracker.signed_in`."""
+    told: dict[str, Any] = {"from": [], "expires_in": None}
+    try:
+        found = boto3.Session().get_credentials()
+    except exceptions.BotoCoreError as error:
+        return told | {"credentials": line(f"no credentials: {error}")}
+    if found is None:
+        return told | {"credentials": "no credentials: AWS's chain finds none"}
+    return told | {"credentials": "ok", "from": [f"aws:{found.method}"]}

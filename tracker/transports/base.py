@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tracker.model import Fault
-from tracker.transports.tasks import Answer, Task
+from tracker.transports.tasks import Answer, Ask, Task
 
 
 class Credential(Protocol):
@@ -50,7 +50,7 @@ class Call:
     sink: Path | None = None
     credential: Credential | None = None
     argv: list[str] | None = None
-    task: Task | None = None
+    task: Task | Ask | None = None
     tag: Any = None
 
 

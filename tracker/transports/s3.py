@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tracker.model import Fault
 from tracker.transports.base import Call, Reply
 from tracker.transports.pool import ThreadPool, monotonic
-from tracker.transports.tasks import Answer, Begin, Get, Look, Put, Remove
+from tracker.transports.tasks import Answer, Ask, Begin, Get, Look, Put, Remove
 
 if TYPE_CHECKING:
     from tracker.transports.aws import Clients
@@ -36,7 +36,10 @@ class S3Transport(ThreadPool):
 
     def _perform(self, call: Call) -> Reply:
         began = monotonic()
-        reply = perform(self._open(), call)
+        clients = self._open()
+        reply = perform(clients, call)
+        if reply.fault in (Fault.SIGNED_OUT, Fault.UNAUTHORISED):
+            clients.forget()
         reply.elapsed = monotonic() - began
         return reply
 
@@ -54,7 +57,7 @@ def perform(clients: Clients, call: Call) -> Reply:
     from tracker.transports import aws, s3_remove, s3_upload
 
     task = call.task
-    if task is None:
+    if task is None or isinstance(task, Ask):
         return Reply(fault=Fault.INVALID, sent=False, message="the call has no task for S3")
     about = f"s3://{task.bucket}"
     if not isinstance(task, Remove):

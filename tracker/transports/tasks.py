@@ -132,5 +132,15 @@ class Removed:
     throttled: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Call an operation (``StartTranscriptionJob``) of any AWS service (boto3's name for it); its
+    parameters are the call's JSON body, and the reply's body is what boto3 makes of the answer."""
+
+    endpoint: Endpoint
+    client: str
+    operation: str
+
+
 Task = Put | Begin | Remove | Look | Get
 Answer = Stored | Begun | Sequence[Removed]
