@@ -111,12 +111,17 @@ class Tracker(Recording, Changing, Keeping):
         return Storage(self.config.storage)
 
     def presets(self) -> list[dict[str, Json]]:
-        """The definitions that are brought along: ``preset`` (a name), ``title``, ``base_url``."""
+        """The definitions that are brought along: ``preset`` (a name), ``title``, ``base_url``
+        (of AWS's services ``aws:`` and boto3's name)."""
         from tracker.services.preset import preset_names, read_preset
 
         names = {name: read_preset(name) for name in preset_names()}
         return [
-            {"preset": name, "title": found["title"], "base_url": found["base_url"]}
+            {
+                "preset": name,
+                "title": found["title"],
+                "base_url": found.get("base_url") or f"aws:{found['aws']['client']}",
+            }
             for name, found in names.items()
         ]
 
