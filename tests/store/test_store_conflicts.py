@@ -6,6 +6,7 @@ import pytest
 from ledgers import at, cell, claim_operations, running, sql
 
 from tracker import lifecycle
+from tracker.errors import NotFound
 from tracker.model import Failure, Fault
 from tracker.schedule import RetryPolicy
 from tracker.store.refreshing import Wanted
@@ -38,3 +39,11 @@ def test_one_and_true_are_two_values(store):
     assert store.change(job, {"a": True}, tells=True) == {}
     [update] = claim_operations(store)
     assert update.payload["changes"] == {"a": True}
+
+
+def test_a_job_that_has_just_gone(store):
+    """A person's act on a job that somebody else has just deleted is told as such."""
+    job = running(store)
+    store.forget(job)
+    with pytest.raises(NotFound, match="no job"):
+        store.job_in_hand(job)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from tracker import clock
-from tracker.errors import Impossible
+from tracker.errors import Impossible, NotFound
 from tracker.model import Event, Job, Kind, NewOperation, ProcessingJob, Status
 from tracker.objects import StoredObject
 from tracker.outcomes import Transition
@@ -147,11 +147,14 @@ class Acts(Settlement):
         self._write_events(local_id, user_id, [told], clock.to_text(now))
 
     def job_in_hand(self, local_id: str) -> Job:
-        """One job as an executor would get it, without a claim. Raises NotFound through `get`."""
+        """One job as an executor would get it, without a claim. Raises NotFound, also when
+        somebody has deleted it a moment ago."""
         rows = self.database.read(
             self.sql["jobs_of_operations"],
             {"local_ids": to_json([local_id]), "now": clock.to_text(self.now())},
         )
+        if not rows:
+            raise NotFound(f"no job '{local_id}'", "see: tracker list")
         return job_from(rows[0])[0]
 
 
