@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tracker.model import Fault
 from tracker.transports.base import Call, Reply
-from tracker.transports.pool import ThreadPool, monotonic
+from tracker.transports.boto import BotoTransport
 from tracker.transports.tasks import Ask
 
 if TYPE_CHECKING:
@@ -23,39 +22,17 @@ TOLD = frozenset({Fault.REFUSED, Fault.REDIRECT})
 """Errors that the service's definition may understand: they become replies with a body."""
 
 
-class AwsTransport(ThreadPool):
-    """Calls operations, up to `threads` at a time; AWS's credential chain signs them."""
+class AwsTransport(BotoTransport):
+    """Calls operations, up to `threads` at a time."""
 
     def __init__(self, threads: int = 8) -> None:
-        super().__init__(self._perform, threads, "aws")
-        self._threads = threads
-        self._lock = threading.Lock()
-        self._clients: Clients | None = None
+        super().__init__(_answer, threads, "aws")
 
-    def close(self) -> None:
-        """Stop taking calls and drop connections; does not wait for what is in flight."""
-        super().close()
-        with self._lock:
-            if self._clients is not None:
-                self._clients.close()
 
-    def _perform(self, call: Call) -> Reply:
-        began = monotonic()
-        clients = self._open()
-        reply = perform(clients, call)
-        if reply.fault in (Fault.SIGNED_OUT, Fault.UNAUTHORISED):
-            clients.forget()
-        reply.elapsed = monotonic() - began
-        reply.url = reply.url or call.url
-        return reply
-
-    def _open(self) -> Clients:
-        with self._lock:
-            if self._clients is None:
-                from tracker.transports.aws import Clients
-
-                self._clients = Clients(self._threads)
-            return self._clients
+def _answer(clients: Clients, call: Call) -> Reply:
+    reply = perform(clients, call)
+    reply.url = reply.url or call.url
+    return reply
 
 
 def perform(clients: Clients, call: Call) -> Reply:

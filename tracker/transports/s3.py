@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from tracker.model import Fault
 from tracker.transports.base import Call, Reply
-from tracker.transports.pool import ThreadPool, monotonic
+from tracker.transports.boto import BotoTransport
 from tracker.transports.tasks import Answer, Ask, Begin, Get, Look, Put, Remove
 
 if TYPE_CHECKING:
@@ -18,38 +17,11 @@ LONGEST_KEY = 100
 """Characters of a key that a message repeats."""
 
 
-class S3Transport(ThreadPool):
+class S3Transport(BotoTransport):
     """Does the tasks of its calls, up to `threads` at a time; their answers come in the replies."""
 
     def __init__(self, threads: int = 8) -> None:
-        super().__init__(self._perform, threads, "s3")
-        self._threads = threads
-        self._lock = threading.Lock()
-        self._clients: Clients | None = None
-
-    def close(self) -> None:
-        """Stop taking calls and drop connections; does not wait for what is in flight."""
-        super().close()
-        with self._lock:
-            if self._clients is not None:
-                self._clients.close()
-
-    def _perform(self, call: Call) -> Reply:
-        began = monotonic()
-        clients = self._open()
-        reply = perform(clients, call)
-        if reply.fault in (Fault.SIGNED_OUT, Fault.UNAUTHORISED):
-            clients.forget()
-        reply.elapsed = monotonic() - began
-        return reply
-
-    def _open(self) -> Clients:
-        with self._lock:
-            if self._clients is None:
-                from tracker.transports.aws import Clients
-
-                self._clients = Clients(self._threads)
-            return self._clients
+        super().__init__(perform, threads, "s3")
 
 
 def perform(clients: Clients, call: Call) -> Reply:
