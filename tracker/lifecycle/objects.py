@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 from tracker import schedule
-from tracker.lifecycle.jobs import RESULT_FAILED, finish
-from tracker.lifecycle.operations import again, unburnt
+from tracker.lifecycle.jobs import finish
+from tracker.lifecycle.operations import again, end_without_result, unburnt
 from tracker.lifecycle.rules import Rules
 from tracker.model import (
     FILES,
@@ -94,16 +94,7 @@ def after_store(
     if isinstance(result, Failure):
         attempted = _upload_failed(operation, result, rules.result_retry, rnd)
         if attempted.state is OperationState.DEAD:
-            attempted.transition = finish(
-                job,
-                Status.FAILED,
-                rules,
-                from_status=Status.RETRIEVING,
-                reason=Reason.RESULT,
-                error=RESULT_FAILED,
-            )
-            attempted.transition.last_error = result.message
-            attempted.state, attempted.events = None, []
+            end_without_result(attempted, result, rules, Reason.RESULT)
         return attempted
     if result.state is not ObjectState.PRESENT or target is None:
         return _gone_on_with(operation, result)

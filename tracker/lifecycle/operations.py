@@ -154,19 +154,25 @@ def after_fetch(
     attempted = again(operation, result, rules.result_retry, rnd)
     if attempted.state is OperationState.DEAD:
         gone = result.http_status in (404, 410)
-        attempted.transition = finish(
-            job,
-            Status.FAILED,
-            rules,
-            from_status=Status.RETRIEVING,
-            reason=Reason.EXPIRED if gone else Reason.RESULT,
-            error=RESULT_FAILED,
-        )
-        attempted.transition.last_error = result.message
-        # The job's end is on record with its reason; `reopen` starts over with a new operation.
-        attempted.state = None
-        attempted.events = []
+        end_without_result(attempted, result, rules, Reason.EXPIRED if gone else Reason.RESULT)
     return attempted
+
+
+def end_without_result(
+    attempted: Attempted, failure: Failure, rules: Rules, reason: Reason
+) -> None:
+    """The last attempt at a job's result has failed: that is the job's end, and no dead letter."""
+    attempted.transition = finish(
+        attempted.operation.job,
+        Status.FAILED,
+        rules,
+        from_status=Status.RETRIEVING,
+        reason=reason,
+        error=RESULT_FAILED,
+    )
+    attempted.transition.last_error = failure.message
+    # The job's end is on record with its reason; `reopen` starts over with a new operation.
+    attempted.state, attempted.events = None, []
 
 
 def after_update(
