@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tracker import clock
 from tracker.errors import TrackerError
 from tracker.model import Fault
 from tracker.store import Store
+from tracker.store.budgets import Budget
 from tracker.store.refreshing import Wanted
 from tracker.summary import Summary
 
@@ -67,17 +68,14 @@ class Comeback:
         if now < self._look_at:
             return False
         self._look_at = now + LOOK_SECONDS
-        paused = [place for place, one in self._store.budgets().items() if one.paused_for]
-        return bool(paused) and (self._signed_in(now) + self._network_came()) > 0
+        paused = {place: one for place, one in self._store.budgets().items() if one.paused_for}
+        return bool(paused) and (self._signed_in(paused, now) + self._network_came()) > 0
 
-    def _signed_in(self, now: float) -> int:
-        budgets = self._store.budgets()
+    def _signed_in(self, paused: Mapping[tuple[str, str], Budget], now: float) -> int:
         back = 0
         for service in self._services:
-            budget = budgets.get((service.name, service.account))
-            if budget is None or not budget.paused_for:
-                continue
-            if budget.fault not in (Fault.SIGNED_OUT, Fault.UNAUTHORISED):
+            budget = paused.get((service.name, service.account))
+            if budget is None or budget.fault not in (Fault.SIGNED_OUT, Fault.UNAUTHORISED):
                 continue
             credential = service.credential
             slow = service.transport == "aws" or (credential is not None and credential.slow)
