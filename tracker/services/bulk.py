@@ -10,9 +10,10 @@ import msgspec
 
 from tracker.errors import UsageError
 from tracker.model import Failure, Fault, Job, Json, Reading, State
-from tracker.services import reading, values
-from tracker.services.expression import Envelope, ExpressionError
-from tracker.services.failures import http_failure, throttled, transport_failure, unreadable
+from tracker.services import values
+from tracker.services.expression import Envelope, soft
+from tracker.services.failures import unreadable
+from tracker.services.reading import read_items
 from tracker.transports.base import Call, Reply
 
 if TYPE_CHECKING:
@@ -34,24 +35,12 @@ def read_bulk(
     """What a reply says about each of `jobs`, in their order: items are told apart by their ids,
     wherever they stand; a Failure where the call as a whole brought nothing."""
     spec = _spec(service)
-    if reply.fault is not None:
-        return transport_failure(reply)
-    if (later := throttled(service, reply)) is not None:
-        return later
-    if not 200 <= reply.status < 300:
-        return http_failure(service, None, reply)
     envelope = Envelope(reply, jobs[0])
-    try:
-        envelope.body = values.decode(reply.body)
-        items = spec.items.find(envelope)
-    except values.Undecodable:
-        return unreadable(reply, "the reply is not JSON")
-    except ExpressionError as error:
-        return unreadable(reply, str(error))
-    if not isinstance(items, list):
-        return unreadable(reply, f"{spec.items.text} is no list")
+    items = read_items(service, spec.items, envelope, "reply")
+    if isinstance(items, Failure):
+        return items
     found = {_id_of(spec, reply, item): item for item in items}
-    skipped = _ids(reading.soft(spec.unprocessed, envelope))
+    skipped = _ids(soft(spec.unprocessed, envelope))
     return tuple(_one(service, spec, job, reply, found, skipped) for job in jobs)
 
 
@@ -67,7 +56,7 @@ def _one(
         item = found[job.server_id]
         body = item
         if spec.body is not None:
-            body = reading.soft(spec.body, Envelope(reply, job, item))
+            body = soft(spec.body, Envelope(reply, job, item))
         alone = replace(reply, body=msgspec.json.encode(body))
         return service.read_status(job, alone)
     if job.server_id in skipped:
@@ -78,7 +67,7 @@ def _one(
 
 
 def _id_of(spec: BulkSpec, reply: Reply, item: Json) -> str | None:
-    return values.identifier(reading.soft(spec.server_id, Envelope(reply, None, item)))
+    return values.identifier(soft(spec.server_id, Envelope(reply, None, item)))
 
 
 def _ids(found: Json) -> set[str]:

@@ -240,6 +240,19 @@ def _functions() -> Any:
     return Functions
 
 
+def soft(expression: Expression | None, envelope: Envelope) -> Json:
+    """What `expression` finds; None where it cannot be evaluated.
+
+    For what is nice to know: a reply whose counters are null still has a state.
+    """
+    if expression is None:
+        return None
+    try:
+        return expression.find(envelope)
+    except ExpressionError:
+        return None
+
+
 def expression_in(table: Table, name: str) -> Expression | None:
     """The expression under a key; None when there is none. Raises ConfigError."""
     text = table.optional_string(name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tracker import clock, schedule
 from tracker.model import Failure, Fault, Job, Json
 from tracker.services import pacing, values
-from tracker.services.expression import Envelope, ExpressionError
+from tracker.services.expression import Envelope, Expression, ExpressionError
 from tracker.transports.base import Reply
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def unreadable(reply: Reply, message: str) -> Failure:
 def http_failure(service: Service, job: Job | None, reply: Reply) -> Failure:
     """The failure that an HTTP code stands for, with the service's own words; unless it says
     otherwise in its own way (`tracker.services.pacing`)."""
-    body = body_of(reply)
+    body = _body_of(reply)
     words = service.redacted(_words(service, job, reply, body))
     failure = http_failure_of(reply, words, service.retry_after_cap)
     failure = replace(
@@ -53,11 +53,17 @@ def http_failure(service: Service, job: Job | None, reply: Reply) -> Failure:
 
 def throttled(service: Service, reply: Reply) -> Failure | None:
     """The failure of a reply that says "too many" although its code does not; else None."""
-    if service.pacing.throttled is None or reply.fault is not None:
-        return None
-    if not pacing.says(service.pacing.throttled, reply, body_of(reply)):
-        return None
-    return http_failure(service, None, reply)
+    if reply.fault is None and says(service.pacing.throttled, reply):
+        return http_failure(service, None, reply)
+    return None
+
+
+def says(expression: Expression | None, reply: Reply) -> bool:
+    """Whether an expression finds something in a reply; its body is decoded only where it is looked
+    at: that may be the largest part of a poll."""
+    if expression is None:
+        return False
+    return pacing.says(expression, reply, _body_of(reply) if "body" in expression.roots else None)
 
 
 def http_failure_of(reply: Reply, words: str, retry_after_cap: float) -> Failure:
@@ -88,7 +94,7 @@ def _named(code: int) -> str:
         return str(code)
 
 
-def body_of(reply: Reply) -> Json:
+def _body_of(reply: Reply) -> Json:
     """The body of a failure, decoded; None where it is none, or too long to be one."""
     if not reply.body or len(reply.body) > LARGEST_EXPLAINED:
         return None

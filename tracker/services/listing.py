@@ -12,8 +12,9 @@ from tracker.listed import Listed, Page
 from tracker.model import Failure, Job, Json
 from tracker.services import values
 from tracker.services.building import server_key
-from tracker.services.expression import Envelope, Expression, ExpressionError
-from tracker.services.failures import http_failure, throttled, transport_failure, unreadable
+from tracker.services.expression import Envelope, Expression, soft
+from tracker.services.failures import unreadable
+from tracker.services.reading import read_items
 from tracker.services.url import checked
 from tracker.services.values import word_key
 from tracker.transports.base import Call, Reply
@@ -44,38 +45,25 @@ def read_list(service: Service, reply: Reply) -> Page | Failure:
     id. Of an id that is there twice the last one counts."""
     spec = service.list
     assert spec is not None
-    if reply.fault is not None:
-        return transport_failure(reply)
-    if (later := throttled(service, reply)) is not None:
-        return later
-    if not 200 <= reply.status < 300:
-        return http_failure(service, None, reply)
     envelope = Envelope(reply, None)
-    try:
-        envelope.body = values.decode(reply.body)
-        items = spec.items.find(envelope)
-        cursor = _cursor(spec, envelope)
-    except values.Undecodable:
-        return unreadable(reply, "the listing is not JSON")
-    except ExpressionError as error:
-        return unreadable(reply, str(error))
-    if not isinstance(items, list):
-        return unreadable(reply, f"{spec.items.text} is no list")
+    items = read_items(service, spec.items, envelope, "listing")
+    if isinstance(items, Failure):
+        return items
     found: dict[str, Listed] = {}
     for item in items:
         one = _item(service, spec, Envelope(reply, None, item))
         if isinstance(one, str):
             return unreadable(reply, one)
         found[one.server_key] = one
-    return Page(tuple(found.values()), cursor)
+    return Page(tuple(found.values()), _cursor(spec, envelope))
 
 
 def _item(service: Service, spec: ListSpec, envelope: Envelope) -> Listed | str:
     """One job of the listing, or what is wrong with it."""
-    server_id = values.identifier(_soft(spec.server_id, envelope))
+    server_id = values.identifier(soft(spec.server_id, envelope))
     if server_id is None or service.redacted(server_id) != server_id:
         return f"an item of the listing has no usable id ({spec.server_id.text})"
-    value = _soft(spec.state, envelope)
+    value = soft(spec.state, envelope)
     key = word_key(value, service.fold_case)
     state = service.states.get(key) if key is not None else None
     captured = service.redacted(_all(spec.capture, envelope))
@@ -84,8 +72,8 @@ def _item(service: Service, spec: ListSpec, envelope: Envelope) -> Listed | str:
         server_key(service, _nobody(service, {}), server_id, captured),
         str(state) if state is not None else None,
         service.redacted(values.word(values.text(value))) if key is not None else None,
-        service.redacted(values.identifier(_soft(spec.version, envelope))),
-        service.redacted(values.identifier(_soft(spec.updated_at, envelope))),
+        service.redacted(values.identifier(soft(spec.version, envelope))),
+        service.redacted(values.identifier(soft(spec.updated_at, envelope))),
         service.redacted(_all(spec.fields, envelope)),
         captured,
     )
@@ -94,7 +82,7 @@ def _item(service: Service, spec: ListSpec, envelope: Envelope) -> Listed | str:
 def _cursor(spec: ListSpec, envelope: Envelope) -> str | None:
     if spec.link:
         return _next_link(envelope.reply)
-    found = _soft(spec.next, envelope)
+    found = soft(spec.next, envelope)
     if isinstance(found, bool) or found in (None, ""):
         return None
     text = values.text(found)
@@ -110,17 +98,8 @@ def _next_link(reply: Reply) -> str | None:
 
 
 def _all(expressions: Mapping[str, Expression], envelope: Envelope) -> dict[str, Json]:
-    found = {name: _soft(expression, envelope) for name, expression in expressions.items()}
+    found = {name: soft(expression, envelope) for name, expression in expressions.items()}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _soft(expression: Expression | None, envelope: Envelope) -> Json:
-    if expression is None:
-        return None
-    try:
-        return expression.find(envelope)
-    except ExpressionError:
-        return None
 
 
 def _nobody(service: Service, variables: dict[str, Json]) -> Job:

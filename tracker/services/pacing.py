@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tracker import clock, schedule
 from tracker.model import Json
 from tracker.services import values
-from tracker.services.expression import Envelope, Expression, ExpressionError, expression_in
+from tracker.services.expression import Envelope, Expression, expression_in, soft
 from tracker.tables import Table
 from tracker.transports.base import Reply
 
@@ -39,7 +39,7 @@ def retry_after(pacing: Pacing, reply: Reply, cap: float, body: Json = None) -> 
     not."""
     envelope = Envelope(reply, None, body)
     for hint in pacing.retry_after:
-        found = _seconds(_find(hint.value, envelope), hint.unit, reply, cap)
+        found = _seconds(soft(hint.value, envelope), hint.unit, reply, cap)
         if found is not None:
             return min(max(found, 0.0), cap)
     return schedule.parse_retry_after(reply.headers.get("retry-after"), _now(reply), cap)
@@ -49,7 +49,7 @@ def says(expression: Expression | None, reply: Reply, body: Json) -> bool:
     """Whether an expression finds something in a reply: anything but null, false and the empty."""
     if expression is None:
         return False
-    return _find(expression, Envelope(reply, None, body)) not in (None, False, "", [], {})
+    return soft(expression, Envelope(reply, None, body)) not in (None, False, "", [], {})
 
 
 def _seconds(value: Json, unit: str, reply: Reply, cap: float) -> float | None:
@@ -71,13 +71,6 @@ def _now(reply: Reply) -> float:
     # A date counts from the service's own clock where the reply tells it.
     there = schedule.parse_retry_after(reply.headers.get("date"), 0.0, float("inf"))
     return clock.now() if there is None else there
-
-
-def _find(expression: Expression, envelope: Envelope) -> Json:
-    try:
-        return expression.find(envelope)
-    except ExpressionError:
-        return None
 
 
 def read_pacing(table: Table) -> Pacing:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from tracker import clock
 from tracker.model import Content, Failure, Fault, Job, Json, Reading, State
 from tracker.services import pacing, values
-from tracker.services.expression import Envelope, Expression, ExpressionError
+from tracker.services.expression import Envelope, Expression, ExpressionError, soft
 from tracker.services.failures import (
-    body_of,
     http_failure,
+    says,
     throttled,
     transport_failure,
     unreadable,
@@ -84,10 +84,7 @@ def read_create(service: Service, job: Job, reply: Reply) -> Reading | Failure:
         server_id=server_id,
         captured=_capture(spec.capture, envelope) if spec.capture else {},
     )
-    if service.pacing.retry_after:
-        cap = service.retry_after_cap
-        wait = pacing.retry_after(service.pacing, reply, cap, envelope.body)
-        reading = replace(reading, retry_after=wait)
+    reading = _hinted(service, reading, envelope)
     if word.state in _EXPLAINED or word.state is State.COMPLETED:
         return _with_ending(service, reading, envelope, reply)
     return reading
@@ -102,7 +99,7 @@ def read_status(service: Service, job: Job, reply: Reply) -> Reading | Failure:
         return transport_failure(reply)
     if (later := throttled(service, reply)) is not None:
         return later
-    if spec.unknown is not None and pacing.says(spec.unknown, reply, body_of(reply)):
+    if says(spec.unknown, reply):
         return Reading(State.UNKNOWN_JOB)
     mapped = spec.http.get(reply.status) if spec.http else None
     if mapped is None and not 200 <= reply.status < 300:
@@ -134,10 +131,7 @@ def read_status(service: Service, job: Job, reply: Reply) -> Reading | Failure:
     )
     if spec.partial is not None and word.state is State.COMPLETED:
         reading = replace(reading, partial=bool(soft(spec.partial, envelope)))
-    if service.pacing.retry_after:
-        cap = service.retry_after_cap
-        wait = pacing.retry_after(service.pacing, reply, cap, envelope.body)
-        reading = replace(reading, retry_after=wait)
+    reading = _hinted(service, reading, envelope)
     if word.state in _EXPLAINED or word.state is State.COMPLETED:
         return _with_ending(service, reading, envelope, reply)
     return reading
@@ -183,6 +177,23 @@ def read_plain(service: Service, reply: Reply) -> Failure | None:
     return None if 200 <= reply.status < 300 else http_failure(service, None, reply)
 
 
+def read_items(
+    service: Service, items: Expression, envelope: Envelope, what: str
+) -> list[Json] | Failure:
+    """The list that `items` finds in the body of a 2xx reply, which is then in the envelope."""
+    reply = envelope.reply
+    failure = read_plain(service, reply)
+    if failure is not None:
+        return failure
+    if not _load_body(envelope, reply):
+        return unreadable(reply, f"the {what} is not JSON")
+    try:
+        found = items.find(envelope)
+    except ExpressionError as error:
+        return unreadable(reply, str(error))
+    return found if isinstance(found, list) else unreadable(reply, f"{items.text} is no list")
+
+
 def read_update(service: Service, job: Job, reply: Reply) -> str | Failure | None:
     """The job's version there after an update; None where it is not told."""
     failure = read_plain(service, reply)
@@ -215,7 +226,7 @@ def read_delete(service: Service, reply: Reply) -> Failure | None:
 def _is_gone(service: Service, reply: Reply) -> bool:
     spec = service.status
     unknown = spec.unknown if spec is not None else None
-    return reply.status in _GONE or pacing.says(unknown, reply, body_of(reply))
+    return reply.status in _GONE or says(unknown, reply)
 
 
 def _undefined(service: Service, table: str) -> Failure:
@@ -290,22 +301,18 @@ def _with_ending(
     return replace(reading, result=result, content_id=content_id)
 
 
-def soft(expression: Expression | None, envelope: Envelope) -> Json:
-    """What `expression` finds; None where it cannot be evaluated.
-
-    For what is nice to know: a reply whose counters are null still has a state.
-    """
-    if expression is None:
-        return None
-    try:
-        return expression.find(envelope)
-    except ExpressionError:
-        return None
-
-
 def _capture(expressions: Mapping[str, Expression], envelope: Envelope) -> dict[str, Json]:
     found = {name: soft(expression, envelope) for name, expression in expressions.items()}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _hinted(service: Service, reading: Reading, envelope: Envelope) -> Reading:
+    """`reading` with when to come back, where the definition says how a good reply tells that."""
+    if not service.pacing.retry_after:
+        return reading
+    cap = service.retry_after_cap
+    wait = pacing.retry_after(service.pacing, envelope.reply, cap, envelope.body)
+    return replace(reading, retry_after=wait)
 
 
 def _estimate(spec: StatusSpec, envelope: Envelope) -> float | None:
