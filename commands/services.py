@@ -8,6 +8,8 @@ import click
 
 from tracker.commands.common import Settings, common, json_option, print_json, print_table
 
+CALLS = ("status", "create", "result", "lookup", "cancel", "delete")
+
 
 @click.group()
 def command() -> None:
@@ -150,7 +152,7 @@ def presets(settings: Settings, name: str | None, as_json: bool) -> None:
 )
 @click.option("--http", type=click.IntRange(100, 599), default=200, show_default=True)
 @click.option("-H", "--header", "headers", multiple=True, metavar="NAME:VALUE")
-@click.option("--call", type=click.Choice(["status", "create", "result"]), default="status")
+@click.option("--call", type=click.Choice(CALLS), default="status", show_default=True)
 @click.option("--of", "server_id", metavar="ID", help="The job's id at the service.")
 @json_option
 @common

@@ -11,7 +11,8 @@ from tracker import config
 from tracker.services import known_keys, load_services
 
 TEXT = (Path(__file__).parent.parent / "docs" / "services.md").read_text()
-CALLS = ("create", "status", "result", "update", "cancel", "delete", "list", "cleanup")
+CALLS = ("create", "create.then", "create.lookup", "status", "status.bulk", "result", "update",
+         "cancel", "delete", "list", "cleanup")  # fmt: skip
 
 
 def documented() -> set[str]:
@@ -23,7 +24,7 @@ def documented() -> set[str]:
             prefixes = _prefixes(heading[1])
         elif prefixes is not None and (row := re.match(r"\| `([a-z_.]+)` \|", line)):
             keys.update(f"{prefix}{row[1]}" for prefix in prefixes)
-    requests = {f"services.*.{call}.request" for call in (*CALLS, "status.bulk")}
+    requests = {f"services.*.{call}.request" for call in CALLS}
     return keys - requests
 
 
@@ -31,7 +32,7 @@ def _prefixes(heading: str) -> list[str] | None:
     if heading == "Top level":
         return [""]
     if heading == "`request`":
-        return [f"services.*.{call}.request." for call in (*CALLS, "status.bulk")]
+        return [f"services.*.{call}.request." for call in CALLS]
     table = re.fullmatch(r"`\[(.*)\]`", heading)
     return [table[1].replace(".X", ".*") + "."] if table else None
 

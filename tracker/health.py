@@ -45,14 +45,14 @@ def _outgrown(store: Store, services: Services) -> list[dict[str, Json]]:
     found: list[dict[str, Json]] = []
     for service in services.values():
         running = store.count_due(service.name)
-        wanted = running / service.poll.every
-        if service.rate is not None and wanted * service.rate > 1:
+        possible = service.possible_every(running)
+        if possible > service.poll.every:
             found.append(
                 {
                     "service": service.name,
                     "running_jobs": running,
-                    "polls_wanted_per_second": round(wanted, 3),
-                    "polls_allowed_per_second": round(1 / service.rate, 3),
+                    "polls_wanted_per_second": round(running / service.poll.every, 3),
+                    "polls_allowed_per_second": round(running / possible, 3),
                 }
             )
     return found
@@ -72,6 +72,11 @@ def _problems(found: dict[str, Any]) -> list[str]:
     if found["stuck_jobs"]:
         names = ", ".join(one[-8:] for one in found["stuck_jobs"][:5])
         told.append(f"jobs have been processing for more than 30 min: {names}")
+    if found["expiring"]:
+        names = ", ".join(
+            f"{one['local_id'][-8:]} until {one['expires_at']}" for one in found["expiring"][:5]
+        )
+        told.append(f"results are there for less than a day more and were not fetched: {names}")
     if found["all_paused"]:
         told.append("all polling is paused: tracker resume")
     told += [f"{one['service']} is paused: {one['why']}" for one in found["paused"]]

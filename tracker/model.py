@@ -85,7 +85,7 @@ class Failure:
 
     ``retry_after`` is in seconds and is already capped; ``sent`` is False only where it is known
     that not one byte of the request left this machine. ``final``: the service says that another
-    attempt is of no use.
+    attempt is of no use; ``again``: that it did not begin, and that it will later.
     """
 
     fault: Fault
@@ -94,6 +94,7 @@ class Failure:
     retry_after: float | None = None
     sent: bool = True
     final: bool = False
+    again: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -104,6 +105,8 @@ class Reading:
     beside `State.FAILED`, `State.TIMEOUT` and `State.CANCELLED`; ``captured`` is kept in the
     job's ``vars``; ``result`` is the body of an inline result (None when there is none), or what
     there is of it (``partial``); ``retry_after`` is for how many seconds it is not worth asking.
+    ``has_result`` is whether there is one to be fetched; at ``expires_at`` (as in `ProcessingJob`)
+    the service lets the job go, or its result.
     """
 
     state: State
@@ -118,6 +121,8 @@ class Reading:
     remote_version: str | None = None
     partial: bool = False
     retry_after: float | None = None
+    has_result: bool = True
+    expires_at: str | None = None
 
 
 class Kind(StrEnum):
@@ -228,6 +233,7 @@ class ProcessingJob:
     accepted_at: str | None = None
     completed_at: str | None = None
     deadline_at: str | None = None
+    expires_at: str | None = None
     estimated_completion_seconds: float | None = None
     next_poll_at: str | None = None
     last_poll_at: str | None = None
@@ -262,7 +268,7 @@ class Job:
     the service has been denying the job; ``input`` describes the submitted file (``path`` in the
     spool, ``name``, ``size``, ``media_type``, ``sha256``) and, once it is in S3, where (``bucket``,
     ``key``, ``version_id``, ``uri``, ``url``). ``server_ids`` are those of all jobs that one call
-    is about, ``changes`` what an update tells.
+    is about, ``changes`` what an update tells, ``cursor`` and ``since`` which page is asked for.
     """
 
     id: int
@@ -292,6 +298,9 @@ class Job:
     server_ids: list[str] = field(default_factory=list)
     remote_version: str | None = None
     changes: dict[str, Json] = field(default_factory=dict)
+    expires_at: str | None = None
+    cursor: str | None = None
+    since: str | None = None
 
     def describe_input(self, stored: StoredObject) -> None:
         """Add what is known of its file: the copy in the spool, the object in S3, or both."""
@@ -310,7 +319,8 @@ class Job:
 @dataclass(slots=True)
 class Operation:
     """A claimed operation and its job. ``attempts`` counts failed attempts before this one;
-    ``lease`` is 1 on the first claim of it. ``object`` is what it is about, if anything."""
+    ``lease`` is 1 on the first claim of it. ``object`` is what it is about, if anything;
+    ``unaccounted`` counts its claims whose fate is not known, with this one."""
 
     id: int
     kind: str
@@ -322,3 +332,4 @@ class Operation:
     service: str = ""
     account: str = ""
     object: StoredObject | None = None
+    unaccounted: int = 1

@@ -41,6 +41,7 @@ class Running:
     remote_state: str | None = None
     remote_version: str | None = None
     estimated_seconds: float | None = None
+    expires_at: str | None = None
     vars: dict[str, Json] | None = None
     events: list[Event] = field(default_factory=list)
 
@@ -70,6 +71,7 @@ class Transition:
     vars: dict[str, Json] | None = None
     accepted: bool = False
     give_up_after: float | None = None
+    expires_at: str | None = None
     next_delay: float | None = None
     polled: bool = False
     http_status: int | None = None
@@ -91,8 +93,9 @@ class Attempted:
     With ``erase`` the job goes, with all that belongs to it; ``synced`` are fields that the service
     has from now on, ``due`` has the job polled now, and ``outdated`` has its service listed soon
     besides: what is on record is older than what is there. It ``becomes`` another operation, in its
-    place in the job's line, with the same key. ``page`` is one of a listing; when
-    all are there the listing is merged as ``merging`` says, in as many steps as it takes.
+    place in the job's line, with the same key; or it goes on with another ``payload``. ``page`` is
+    one of a listing; when all are there the listing is merged as ``merging`` says, in as many steps
+    as it takes.
     """
 
     operation: Operation
@@ -111,6 +114,7 @@ class Attempted:
     due: bool = False
     outdated: bool = False
     becomes: NewOperation | None = None
+    payload: dict[str, Json] | None = None
     page: Page | None = None
     merging: Merging | None = None
 

@@ -123,6 +123,12 @@ def after_attempt(
     return max(_jittered(delay, rnd), retry_after or 0.0)
 
 
+def not_begun(policy: RetryPolicy, rnd: Random = random.random) -> float:
+    """Delay after a service said that it did not begin with an operation and will later; it never
+    ends, as nothing is wrong."""
+    return _jittered(policy.base, rnd)
+
+
 def after_removal(failures: int, rnd: Random = random.random) -> float:
     """Delay after the `failures`-th failed removal of an object (1 or more): 1 min doubling to
     1 h, plus up to 10 %. It never ends: what is owed stays owed."""

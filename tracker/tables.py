@@ -274,6 +274,16 @@ class Table:
             self._wanted(name, "a table", secret)
         return Table(self.key(name), value, self._record)
 
+    def tables(self, name: str) -> list[Table]:
+        """An array of tables to be read key by key, empty when there is none; the caller finishes
+        them."""
+        value = self.raw(name)
+        if value is None:
+            return []
+        if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
+            self._wanted(name, "an array of tables")
+        return [Table(f"{self.key(name)}[{index}]", one) for index, one in enumerate(value)]
+
     def table(self, name: str) -> Table:
         """A table to be read key by key, empty when there is none; the caller finishes it."""
         return self.optional_table(name) or Table(self.key(name), {}, self._record)

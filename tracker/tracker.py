@@ -161,7 +161,7 @@ class Tracker(Recording, Changing, Keeping):
 
         service = self.services[name] if name in self.services else load_preset(name)
         example = Example("try", call, http, headers or {}, body, service.base_url, server_id)
-        return described(read_as(service, example))
+        return described(read_as(service, example), call)
 
     def signed_in(self, service: str) -> dict[str, Json]:
         """Who is signed in at a service, never the secret: ``account`` as the configuration or the

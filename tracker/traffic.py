@@ -226,10 +226,9 @@ class Traffic:
             except BaseException:
                 road.ready.extendleft(reversed(sending))
                 raise
-            transport = self._transport(road.lane.transport)
             for work, call in sending:
                 road.in_flight[id(call)] = work
-                transport.send(call)
+                self._transport(call.transport or road.lane.transport).send(call)
             free -= len(sending)
 
     def _next_calls(self, road: _Road, free: int) -> list[tuple[Work, Call]]:
@@ -261,7 +260,7 @@ class Traffic:
             operation
             for work, _ in sending
             for operation in work.items
-            if isinstance(operation, Operation) and operation.kind in lane.unrepeatable
+            if isinstance(operation, Operation) and lane.sends_once(operation)
         ]
         if not once:
             return sending

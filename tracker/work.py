@@ -55,7 +55,7 @@ class Work:
     @property
     def unrepeatable(self) -> bool:
         """Whether a call that was lost is not made again."""
-        return self.kind in self.lane.unrepeatable
+        return self.lane.sends_once(self.items[0])
 
     def prepare(self) -> Call | list[Outcome] | Reply:
         """The call; outcomes where none is needed; a reply that says why it cannot be built."""

@@ -43,6 +43,11 @@ def m0003_sync(connection: sqlite3.Connection, context: dict[str, Any]) -> None:
     _run(connection, "0003_sync")
 
 
+def m0004_expiry(connection: sqlite3.Connection, context: dict[str, Any]) -> None:
+    """Until when services keep jobs and results."""
+    _run(connection, "0004_expiry")
+
+
 def _run(connection: sqlite3.Connection, name: str) -> None:
     for statement in statements(script("sqlite", name)):
         connection.execute(statement)
@@ -52,4 +57,5 @@ STEPS: list[tuple[str, Step]] = [
     ("0001_ledger", m0001_ledger),
     ("0002_objects", m0002_objects),
     ("0003_sync", m0003_sync),
+    ("0004_expiry", m0004_expiry),
 ]

@@ -113,7 +113,7 @@ id, local_id, service, account, server_id, status, lease, next_poll_at, retry_co
 remote_state, (julianday(:now) - julianday(coalesce(accepted_at, initiated_at))) * 86400.0,
 (julianday(:now) - julianday(unknown_since)) * 86400.0, estimated_completion_seconds,
 (julianday(:now) - julianday(progress_event_at)) * 86400.0, job_type, user_id, session_id,
-project, document_id, initiated_at, payload, vars, remote_version
+project, document_id, initiated_at, payload, vars, remote_version, expires_at
 
 -- name: claim_operations
 UPDATE operations
@@ -148,7 +148,7 @@ RETURNING {operation_columns};
 
 -- name: operation_columns
 id, local_id, kind, lease, attempts, idempotency_key, payload, service, account, object_id,
-priority, next_attempt_at
+priority, next_attempt_at, unaccounted
 
 -- name: jobs_of_operations
 SELECT {job_columns} FROM processing_jobs
@@ -190,6 +190,7 @@ SET progress = coalesce(:progress, progress),
     estimated_completion_seconds =
         coalesce(:estimated_seconds, estimated_completion_seconds),
     vars = coalesce(:vars, vars),
+    expires_at = coalesce(:expires_at, expires_at),
     version = version + 1,
     updated_at = :now
 WHERE id = :id AND lease = :lease AND status = 'processing';
@@ -217,6 +218,7 @@ SET status = :status,
     last_synced = coalesce(:last_synced, last_synced),
     accepted_at = CASE WHEN :accepted THEN :now ELSE accepted_at END,
     deadline_at = coalesce(:deadline_at, deadline_at),
+    expires_at = coalesce(:expires_at, expires_at),
     next_poll_at = :next_poll_at,
     last_poll_at = CASE WHEN :polled THEN :now ELSE last_poll_at END,
     poll_count = poll_count + :polled,
@@ -269,7 +271,7 @@ RETURNING local_id;
 UPDATE operations
 SET attempts = attempts + :burnt, state = :state, next_attempt_at = :next_attempt_at,
     last_attempt_at = :now, last_http_status = :http_status, last_error = :error,
-    sent_at = NULL, claimed_by = NULL, lease_until = NULL,
+    payload = coalesce(:payload, payload), sent_at = NULL, claimed_by = NULL, lease_until = NULL,
     unaccounted = unaccounted - NOT :burnt
 WHERE id = :id AND lease = :lease AND state = 'pending'
 RETURNING local_id;
@@ -479,7 +481,7 @@ SELECT {view_columns} FROM jobs WHERE local_id IN (SELECT value FROM json_each(:
 local_id, service, status, server_id, account, job_type, user_id, session_id, project, document_id,
 sync_status, failure_reason, error_message, result_content_id, progress, remote_state,
 remote_version, payload, vars, initiated_at, created_at, updated_at, accepted_at, completed_at,
-deadline_at, estimated_completion_seconds, next_poll_at, last_poll_at, retry_count, poll_count,
+deadline_at, expires_at, estimated_completion_seconds, next_poll_at, last_poll_at, retry_count, poll_count,
 last_http_status, last_duration_seconds, last_error, cancel_requested_at, traceparent, claimed_by,
 lease_until, version
 
@@ -740,6 +742,16 @@ UNION ALL
 SELECT local_id FROM processing_jobs
 WHERE status = 'processing' AND alerted_at IS NULL AND accepted_at < :stuck
 LIMIT :limit;
+
+-- name: expiring
+-- Not fetched yet, or not asked for although it is due.
+SELECT local_id, expires_at FROM processing_jobs
+WHERE status IN ('processing', 'retrieving') AND expires_at < :soon
+    AND (
+        status = 'processing' AND next_poll_at < :late
+        OR status = 'retrieving' AND updated_at < :late
+    )
+ORDER BY expires_at LIMIT :limit;
 
 -- name: unalerted
 SELECT 1 FROM processing_jobs

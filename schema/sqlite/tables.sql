@@ -49,7 +49,8 @@ CREATE TABLE processing_jobs (
     version INTEGER NOT NULL DEFAULT 1,
     alerted_at TEXT,
     synced_at TEXT,
-    found_at TEXT
+    found_at TEXT,
+    expires_at TEXT
 );
 
 CREATE UNIQUE INDEX processing_jobs_server_key ON processing_jobs (server_key)
@@ -62,6 +63,8 @@ CREATE INDEX processing_jobs_finished ON processing_jobs (completed_at, id)
     WHERE status IN ('completed', 'failed', 'cancelled');
 CREATE INDEX processing_jobs_stuck ON processing_jobs (alerted_at, accepted_at)
     WHERE status = 'processing';
+CREATE INDEX processing_jobs_expiring ON processing_jobs (expires_at)
+    WHERE status IN ('processing', 'retrieving') AND expires_at IS NOT NULL;
 CREATE INDEX processing_jobs_short_id ON processing_jobs (substr(local_id, -8));
 CREATE INDEX processing_jobs_server_id ON processing_jobs (service, substr(server_id, 1, 64))
     WHERE server_id IS NOT NULL;

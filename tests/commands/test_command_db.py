@@ -88,7 +88,8 @@ def test_status(project):
 def test_status_of_an_older_one(old):
     """A look at an older database does not upgrade it."""
     before = old.db.read_bytes()
-    assert old.json("db", "status")["pending_steps"] == ["0001_ledger", "0002_objects", "0003_sync"]
+    steps = old.json("db", "status")["pending_steps"]
+    assert [step[:4] for step in steps] == ["0001", "0002", "0003", "0004"]
     assert old.db.read_bytes() == before
 
 

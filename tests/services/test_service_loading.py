@@ -173,7 +173,7 @@ def test_a_cleanup_call():
         ('verify = "/no/such/ca.pem"', "docs.verify: there is no CA bundle"),
         ("verify = 1", "docs.verify: expected true, false or a CA bundle"),
         ('transport = "aws"', "docs.transport: expected one of"),
-        ('[create]\nidempotency = "lookup"', '"lookup" is not supported yet'),
+        ('[create]\nidempotency = "lookup"', "create.lookup: goes with idempotency = lookup"),
         ('[create]\nidempotency = "headr"', "did you mean 'header'"),
         ('[create]\nidempotency_key = "X"', "goes with idempotency"),
         ('[create]\nidempotency = "client_id"', "sends no {client_id}"),

@@ -17,9 +17,9 @@ from tracker.services.reading import (
     read_create,
     read_delete,
     read_plain,
-    read_result,
     read_status,
 )
+from tracker.services.results import read_result
 
 SERVICE = docs()
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from servicing import BASE, a_job, docs, load, request
 
 from tracker.errors import ConfigError, UsageError
-from tracker.services.building import build_create, build_delete, build_result, build_status
+from tracker.services.building import build_create, build_delete, build_status
+from tracker.services.results import build_result
 
 ANY_ID = st.one_of(
     st.text(min_size=1, max_size=200),

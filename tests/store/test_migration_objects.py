@@ -87,7 +87,7 @@ def fill(connection: sqlite3.Connection) -> None:
     )
 
 
-SYNCED = ["alerted_at", "synced_at", "found_at"]
+SYNCED = ["alerted_at", "synced_at", "found_at", "expires_at"]
 
 
 def dump(path: Path) -> dict[str, list[dict]]:
@@ -196,7 +196,7 @@ def test_a_rehearsal_changes_nothing(path):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     before = path.read_bytes()
-    assert rehearse(path, server_key).steps == ("0002_objects", "0003_sync")
+    assert rehearse(path, server_key).steps == ("0002_objects", "0003_sync", "0004_expiry")
     assert path.read_bytes() == before and backups(path) == []
 
 

@@ -75,7 +75,7 @@ PICK = st.integers(0, 30)
 class Definition:
     """A service's definition: calls are tuples, and a reply is what it means."""
 
-    name, retry, create, list = "docs", RULES.retry, None, None
+    name, retry, create, list, cancel = "docs", RULES.retry, None, None, None
     update = delete = True
 
     def __init__(self, merging: Merging) -> None:
@@ -166,7 +166,7 @@ class Sync(RuleBasedStateMachine):
         self.executors: dict[str, Any] = {
             "create": Create(definition, RULES, signer),
             "update": Update(definition),
-            "cancel": Cancel(definition),
+            "cancel": Cancel(definition, RULES),
             "delete": Delete(definition),
             "refresh": Refresh(definition),
         }

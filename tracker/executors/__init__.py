@@ -42,6 +42,7 @@ def rules_of(service: Service, sinks: Iterable[Sink]) -> Rules:
         result_retry=service.result_retry,
         repeatable=service.repeatable,
         fetches=service.fetches,
+        salvages=service.salvages,
         sinks=tuple(sink.name for sink in sinks),
     )
 

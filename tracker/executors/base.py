@@ -58,6 +58,10 @@ class Tools:
     bound: float | None = None
 
 
+BEGINS = "begins"
+"""In a create's payload: the job was accepted, and a second call has it begin."""
+
+
 class OneByOne:
     """A call for each item: how most executors work."""
 
@@ -89,6 +93,12 @@ class Lane:
     operations: Mapping[str, Executor[Operation]]
     unrepeatable: frozenset[str] = frozenset()
     impatient: bool = False
+
+    def sends_once(self, item: Job | Operation) -> bool:
+        """Whether a call for `item` that was lost is not made again."""
+        if isinstance(item, Job):
+            return False
+        return item.kind in self.unrepeatable and BEGINS not in item.payload
 
     @property
     def bundles(self) -> list[tuple[int, list[str]]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tracker import lifecycle
 from tracker.errors import CallFailed
-from tracker.executors.base import Executed, Executor, OneByOne, Tools
+from tracker.executors.base import BEGINS, Executed, Executor, OneByOne, Tools
 from tracker.lifecycle import Rules
 from tracker.model import Failure, Fault, Job, Kind, Operation, Status
 from tracker.outcomes import Attempted, Outcome
@@ -18,8 +18,14 @@ UNSIGNED_SECONDS = 60.0
 """How long a create waits that no URL could be signed for."""
 
 
+LOOKED, WAITED = "looked", "waited"
+"""In a create's payload: the claim for which the service was found not to have the job, and whether
+it was waited for what may have been on its way."""
+
+
 class Create(OneByOne):
-    """One create call for one job."""
+    """One create call for one job; before a second one, a look whether the first one arrived; after
+    it, where the service wants that, one that has the job begin."""
 
     def __init__(
         self, service: Service, rules: Rules, signer: Signer, bound: float | None = None
@@ -30,17 +36,23 @@ class Create(OneByOne):
         self._rules = rules
         self._signer = signer
         self._bound = bound
+        self._lookup = service.create.lookup if service.create is not None else None
+        self._begins = service.create is not None and service.create.then is not None
 
     def prepare(self, items: Sequence[Operation]) -> Call | list[Outcome]:
-        """The create call; nothing for a job that somebody ended meanwhile. Raises UsageError when
-        the job lacks what the definition needs."""
+        """The create call, or the one before or after it; nothing for a job that somebody ended
+        meanwhile. Raises UsageError when the job lacks what the definition needs."""
         [item] = items
+        if BEGINS in item.payload:
+            return self._service.build_then(item.job)
         if item.job.status != Status.PENDING:
             return [Attempted(item, None)]
         # What was changed after the first attempt is an update's to tell.
         first = item.payload.get("payload")
         if isinstance(first, dict):
             item.job.payload = first
+        if self._is_doubtful(item):
+            return self._look(item)
         try:
             self._sign(item.job)
         except CallFailed as error:
@@ -54,6 +66,22 @@ class Create(OneByOne):
             call.timeout = min(call.timeout, self._bound)
         return call
 
+    def _is_doubtful(self, item: Operation) -> bool:
+        """Whether an earlier attempt may have arrived, and the service can be asked."""
+        if self._lookup is None or item.payload.get(LOOKED) == item.lease:
+            return False
+        return item.attempts > 0 or item.unaccounted > 1
+
+    def _look(self, item: Operation) -> Call | list[Outcome]:
+        lookup = self._lookup
+        assert lookup is not None
+        if not item.attempts and item.payload.get(WAITED) is None and lookup.after:
+            # Its poller is no more, but the call may be on its way yet.
+            waiting = lifecycle.next_step(item, {**item.payload, WAITED: True})
+            waiting.delay = lookup.after
+            return [waiting]
+        return self._service.build_lookup(item.job)
+
     def _sign(self, job: Job) -> None:
         create, found = self._service.create, job.input or {}
         if create is not None and "input.url" in create.request.uses and "key" in found:
@@ -62,11 +90,24 @@ class Create(OneByOne):
     def settle(self, items: Sequence[Operation], reply: Reply) -> Executed:
         """Whether the service has the job now, and under which id."""
         [item] = items
-        result = self._service.read_create(item.job, reply)
-        if isinstance(result, Failure):
-            return Executed([lifecycle.after_create(item, result, self._rules)], result)
-        key = self._service.server_key(item.job, result)
-        return Executed([lifecycle.after_create(item, result, self._rules, server_key=key)])
+        if BEGINS in item.payload:
+            failure = self._service.read_plain(reply)
+            return Executed([lifecycle.after_then(item, failure, self._service.retry)], failure)
+        if self._is_doubtful(item):
+            found = self._service.read_lookup(item.job, reply)
+            if found is None:
+                # Good for the very next claim: whatever comes between them has it look again.
+                told = {**item.payload, LOOKED: item.lease + 1}
+                return Executed([lifecycle.next_step(item, told)])
+        else:
+            found = self._service.read_create(item.job, reply)
+        if isinstance(found, Failure):
+            return Executed([lifecycle.after_create(item, found, self._rules)], found)
+        key = self._service.server_key(item.job, found)
+        accepted = lifecycle.after_create(item, found, self._rules, server_key=key)
+        if self._begins and found.state not in lifecycle.ENDINGS:
+            accepted = lifecycle.accepted_first(accepted, {**item.payload, BEGINS: True})
+        return Executed([accepted])
 
 
 def serve(service: Service, tools: Tools) -> Mapping[str, Executor[Operation]]:

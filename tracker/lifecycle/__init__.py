@@ -3,7 +3,8 @@
 The store adds its own now to every delay, and applies an outcome only under its fence.
 """
 
-from tracker.lifecycle.jobs import after_poll, by_hand, document_of, finish, reopened
+from tracker.lifecycle.endings import ENDINGS, document_of, finish
+from tracker.lifecycle.jobs import after_poll, by_hand, reopened
 from tracker.lifecycle.listing import after_page, gone_on_with
 from tracker.lifecycle.objects import (
     after_clean_up,
@@ -14,17 +15,23 @@ from tracker.lifecycle.objects import (
     owed_upload,
 )
 from tracker.lifecycle.operations import (
+    accepted_first,
     after_cancel,
     after_create,
     after_delete,
     after_fetch,
     after_notify,
+    after_then,
     after_update,
+    cancelled,
+    next_step,
 )
 from tracker.lifecycle.rules import Rules
 
 __all__ = [
+    "ENDINGS",
     "Rules",
+    "accepted_first",
     "after_cancel",
     "after_clean_up",
     "after_create",
@@ -35,12 +42,15 @@ __all__ = [
     "after_poll",
     "after_removal",
     "after_store",
+    "after_then",
     "after_update",
     "after_upload",
     "by_hand",
+    "cancelled",
     "document_of",
     "finish",
     "gone_on_with",
+    "next_step",
     "owed_store",
     "owed_upload",
     "reopened",

@@ -5,19 +5,16 @@ from __future__ import annotations
 import random
 
 from tracker import schedule
+from tracker.lifecycle.endings import ENDINGS, PROCESSING_FAILED, ended, finish
 from tracker.lifecycle.rules import Rules
 from tracker.model import (
     ACTIVE,
     FINISHED,
     SERVICE_FAULTS,
-    Content,
     Event,
     Failure,
     Fault,
     Job,
-    Json,
-    Kind,
-    NewOperation,
     Reading,
     Reason,
     State,
@@ -27,61 +24,6 @@ from tracker.outcomes import Running, Transition
 from tracker.schedule import PollPolicy, Random
 
 PROGRESS_EVENT_SECONDS = 10.0
-
-PROCESSING_FAILED = "Processing failed"
-PROCESSING_TIMEOUT = "Processing timeout"
-RESULT_FAILED = "Failed to retrieve result"
-
-
-def document_of(job: Job) -> str:
-    """What a person calls the job: its document, else its file, else its short id."""
-    return str(job.document_id or (job.input or {}).get("name") or job.local_id[-8:])
-
-
-def finish(
-    job: Job,
-    status: Status,
-    rules: Rules,
-    *,
-    from_status: Status,
-    reason: Reason | None = None,
-    error: str | None = None,
-    content_id: str | None = None,
-) -> Transition:
-    """A transition into a terminal status, with its events and notifications (P7, P8)."""
-    data: dict[str, Json] = {"status": status, "document": document_of(job)}
-    events = [Event("job:status-changed", {"from": from_status, "to": status})]
-    if status is Status.FAILED:
-        events.append(Event("job:error-details", {"reason": reason, "message": error}))
-        data |= {"reason": reason, "error": error}
-    if content_id:
-        data["result_content_id"] = content_id
-    text = _announcement(job, status, reason, error)
-    events.append(Event("job:finalized", {**data, "notification": text}))
-    told = {**data, "local_id": job.local_id, "service": job.service, "message": text}
-    return Transition(
-        job.id,
-        (from_status,),
-        status,
-        reason=reason,
-        error=error,
-        content_id=content_id,
-        events=events,
-        operations=[
-            NewOperation(Kind.NOTIFY, sink, payload=told, priority="high") for sink in rules.sinks
-        ],
-    )
-
-
-def _announcement(job: Job, status: Status, reason: Reason | None, error: str | None) -> str:
-    document = document_of(job)
-    if status is Status.COMPLETED:
-        return f"Results ready: {document}"
-    if status is Status.CANCELLED:
-        return f"Cancelled: {document}"
-    if reason is Reason.TIMEOUT:
-        return f"{PROCESSING_TIMEOUT}: {document}, please try again"
-    return f"{document}: {error}"
 
 
 def after_poll(
@@ -104,108 +46,6 @@ def after_poll(
     outcome.duration = duration
     outcome.http_status = http_status
     return outcome
-
-
-ENDINGS = frozenset({State.COMPLETED, State.FAILED, State.TIMEOUT, State.CANCELLED})
-
-
-def ended(job: Job, reading: Reading, rules: Rules, from_status: Status) -> Transition:
-    if reading.state is State.COMPLETED:
-        transition = _completed(job, reading, rules, from_status)
-        read_into(transition, job, reading)
-        return transition
-    # What there is of a result is kept.
-    left = inline_content(reading)
-    left_id = left.id if left is not None else None
-    if reading.state is State.CANCELLED:
-        transition = finish(
-            job,
-            Status.CANCELLED,
-            rules,
-            from_status=from_status,
-            error=reading.error,
-            content_id=left_id,
-        )
-    elif reading.state is State.TIMEOUT:
-        transition = finish(
-            job,
-            Status.FAILED,
-            rules,
-            from_status=from_status,
-            reason=Reason.TIMEOUT,
-            error=PROCESSING_TIMEOUT,
-            content_id=left_id,
-        )
-        transition.last_error = reading.error
-    else:
-        transition = finish(
-            job,
-            Status.FAILED,
-            rules,
-            from_status=from_status,
-            reason=Reason.SERVICE,
-            error=reading.error or PROCESSING_FAILED,
-            content_id=left_id,
-        )
-    transition.content = left
-    read_into(transition, job, reading)
-    return transition
-
-
-def _completed(job: Job, reading: Reading, rules: Rules, from_status: Status) -> Transition:
-    if rules.fetches:
-        payload: dict[str, Json] = {"partial": True} if reading.partial else {}
-        fetch = NewOperation(
-            Kind.FETCH_RESULT, job.service, job.account, priority="high", payload=payload
-        )
-        return Transition(
-            job.id,
-            (from_status,),
-            Status.RETRIEVING,
-            events=[Event("job:status-changed", {"from": from_status, "to": Status.RETRIEVING})],
-            operations=[fetch],
-        )
-    content = inline_content(reading)
-    transition = finish(
-        job,
-        Status.COMPLETED,
-        rules,
-        from_status=from_status,
-        content_id=content.id if content else reading.content_id,
-    )
-    transition.progress = 1.0
-    transition.content = content
-    return transition
-
-
-def inline_content(reading: Reading) -> Content | None:
-    """The result that came with the reply, as it will be kept; None when there was none."""
-    if reading.result is None:
-        return None
-    import hashlib
-    import json
-
-    from tracker.ids import new_id
-
-    plain = isinstance(reading.result, str)
-    body = (reading.result if plain else json.dumps(reading.result, ensure_ascii=False)).encode()
-    return Content(
-        id=reading.content_id or new_id(),
-        media_type="text/plain; charset=utf-8" if plain else "application/json",
-        size=len(body),
-        sha256=hashlib.sha256(body).hexdigest(),
-        partial=reading.partial,
-        body=body,
-    )
-
-
-def read_into(transition: Transition, job: Job, reading: Reading) -> None:
-    if reading.progress is not None and transition.progress is None:
-        transition.progress = reading.progress
-    transition.remote_state = reading.word
-    transition.remote_version = reading.remote_version
-    if reading.captured:
-        transition.vars = {**job.vars, **reading.captured}
 
 
 def _went_on(
@@ -276,11 +116,14 @@ def _progressed(job: Job, reading: Reading, policy: PollPolicy) -> Running:
         running.vars = {**job.vars, **reading.captured}
     if reading.remote_version != job.remote_version:
         running.remote_version = reading.remote_version
+    if reading.expires_at is not None and reading.expires_at != job.expires_at:
+        running.expires_at = reading.expires_at
     running.changed = (
         running.remote_state is not None
         or running.progress is not None
         or running.estimated_seconds is not None
         or running.vars is not None
+        or running.expires_at is not None
         or running.remote_version is not None
     )
     return running

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from tracker import schedule
-from tracker.lifecycle.jobs import finish
+from tracker.lifecycle.endings import concluded_after
 from tracker.lifecycle.operations import again, end_without_result, unburnt
 from tracker.lifecycle.rules import Rules
 from tracker.model import (
@@ -14,6 +14,7 @@ from tracker.model import (
     UPLOADS,
     Content,
     Failure,
+    Json,
     Kind,
     NewOperation,
     Operation,
@@ -68,11 +69,15 @@ def after_upload(
 def owed_store(operation: Operation, content: Content, target: StoredObject) -> Attempted:
     """A result came home and goes on into S3: the job is still retrieving."""
     job = operation.job
+    payload: dict[str, Json] = {"path": content.path, "content_id": content.id}
+    for name in ("partial", "end"):
+        if name in operation.payload:
+            payload[name] = operation.payload[name]
     store = NewOperation(
         Kind.STORE_RESULT,
         UPLOADS,
         priority="high",
-        payload={"path": content.path, "content_id": content.id},
+        payload=payload,
         object=target,
     )
     kept = Transition(
@@ -90,7 +95,7 @@ def after_store(
 ) -> Attempted:
     """What one step of a result's upload means. When it is there, the job is completed and the
     local copy goes; when it cannot be stored, the job fails and keeps its local copy (P7)."""
-    job, target = operation.job, operation.object
+    target = operation.object
     if isinstance(result, Failure):
         attempted = _upload_failed(operation, result, rules.result_retry, rnd)
         if attempted.state is OperationState.DEAD:
@@ -99,15 +104,13 @@ def after_store(
     if result.state is not ObjectState.PRESENT or target is None:
         return _gone_on_with(operation, result)
     content_id = str(operation.payload.get("content_id"))
-    done = finish(
-        job, Status.COMPLETED, rules, from_status=Status.RETRIEVING, content_id=content_id
-    )
-    done.progress = 1.0
+    done = concluded_after(operation, rules, content_id)
     done.content = Content(
         id=content_id,
         media_type=target.media_type or "",
         size=target.size or 0,
         sha256=target.sha256 or "",
+        partial=bool(operation.payload.get("partial")),
         object_id=target.id,
     )
     copy = StoredObject(

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from tracker import schedule
-from tracker.lifecycle.jobs import ENDINGS, RESULT_FAILED, ended, finish, read_into
+from tracker.lifecycle.endings import (
+    ENDINGS,
+    RESULT_FAILED,
+    concluded_after,
+    ended,
+    finish,
+    read_into,
+)
 from tracker.lifecycle.rules import Rules
 from tracker.model import (
+    ACTIVE,
     SERVICE_FAULTS,
     Content,
     Event,
     Failure,
     Fault,
+    Json,
     Operation,
     OperationState,
     Reading,
@@ -61,8 +71,27 @@ def after_create(
     return Attempted(operation, None, transition=transition)
 
 
+def accepted_first(accepted: Attempted, payload: dict[str, Json]) -> Attempted:
+    """The job is there, and is on record; a second call, told by `payload`, has it begin."""
+    return replace(accepted, state=OperationState.PENDING, burnt=False, payload=payload)
+
+
+def after_then(
+    operation: Operation,
+    result: Failure | None,
+    policy: RetryPolicy,
+    *,
+    rnd: Random = random.random,
+) -> Attempted:
+    """What one attempt to have an accepted job begin means; it is asked for again as often as other
+    calls are, and polled at once when it has begun."""
+    if result is None:
+        return Attempted(operation, None, due=True)
+    return _failed(operation, result, policy, rnd)
+
+
 def _create_failed(operation: Operation, failure: Failure, rules: Rules, rnd: Random) -> Attempted:
-    judged = _judged(operation, failure)
+    judged = _judged(operation, failure, rules.retry, rnd)
     if judged is not None:
         return judged
     began = failure.sent and failure.http_status not in UNREPEATED_BUT_SAFE
@@ -95,6 +124,11 @@ def unburnt(operation: Operation, failure: Failure) -> Attempted:
         error=failure.message,
         http_status=failure.http_status,
     )
+
+
+def next_step(operation: Operation, payload: dict[str, Json]) -> Attempted:
+    """One step of an operation is done: the next one, told by `payload`, is due at once."""
+    return Attempted(operation, OperationState.PENDING, burnt=False, payload=payload)
 
 
 def _given_up(operation: Operation, failure: Failure) -> Attempted:
@@ -136,22 +170,16 @@ def after_fetch(
     rnd: Random = random.random,
 ) -> Attempted:
     """What one attempt to bring a result home means. Reading it again is always safe, so every
-    failure is retried; after the last one the job fails (P7)."""
-    job = operation.job
+    failure is retried; after the last one the job fails (P7), or ends as its service had said."""
     if isinstance(result, Content):
-        done = finish(
-            job,
-            Status.COMPLETED,
-            rules,
-            from_status=Status.RETRIEVING,
-            content_id=result.id,
-        )
-        done.progress = 1.0
+        done = concluded_after(operation, rules, result.id)
         done.content = result
         return Attempted(operation, None, transition=done)
     if result.fault in SERVICE_FAULTS:
         return unburnt(operation, result)
     attempted = again(operation, result, rules.result_retry, rnd)
+    if "end" in operation.payload and result.fault is Fault.INVALID:
+        attempted.state = OperationState.DEAD  # what the service left has nothing to ask for
     if attempted.state is OperationState.DEAD:
         gone = result.http_status in (404, 410)
         end_without_result(attempted, result, rules, Reason.EXPIRED if gone else Reason.RESULT)
@@ -162,14 +190,17 @@ def end_without_result(
     attempted: Attempted, failure: Failure, rules: Rules, reason: Reason
 ) -> None:
     """The last attempt at a job's result has failed: that is the job's end, and no dead letter."""
-    attempted.transition = finish(
-        attempted.operation.job,
-        Status.FAILED,
-        rules,
-        from_status=Status.RETRIEVING,
-        reason=reason,
-        error=RESULT_FAILED,
-    )
+    if "end" in attempted.operation.payload:
+        attempted.transition = concluded_after(attempted.operation, rules, None)
+    else:
+        attempted.transition = finish(
+            attempted.operation.job,
+            Status.FAILED,
+            rules,
+            from_status=Status.RETRIEVING,
+            reason=reason,
+            error=RESULT_FAILED,
+        )
     attempted.transition.last_error = failure.message
     # The job's end is on record with its reason; `reopen` starts over with a new operation.
     attempted.state, attempted.events = None, []
@@ -224,6 +255,15 @@ def after_cancel(
     return _failed(operation, result, policy, rnd)
 
 
+def cancelled(operation: Operation, rules: Rules) -> Attempted:
+    """The service has stopped the job and does not know it any more: that is its end."""
+    job = operation.job
+    done = finish(job, Status.CANCELLED, rules, from_status=Status(job.status))
+    done.from_statuses = ACTIVE
+    done.raise_lease = True
+    return Attempted(operation, None, transition=done)
+
+
 def after_delete(
     operation: Operation,
     result: Failure | None,
@@ -239,11 +279,18 @@ def after_delete(
 
 
 def _failed(operation: Operation, failure: Failure, policy: RetryPolicy, rnd: Random) -> Attempted:
-    return _judged(operation, failure) or again(operation, failure, policy, rnd)
+    judged = _judged(operation, failure, policy, rnd)
+    return judged or again(operation, failure, policy, rnd)
 
 
-def _judged(operation: Operation, failure: Failure) -> Attempted | None:
+def _judged(
+    operation: Operation, failure: Failure, policy: RetryPolicy, rnd: Random
+) -> Attempted | None:
     """What does not count as an attempt, or does not get better by another one; else None."""
+    if failure.again:
+        waiting = unburnt(operation, failure)
+        waiting.delay = max(schedule.not_begun(policy, rnd), failure.retry_after or 0.0)
+        return waiting
     # What broke after bytes had left may have got through: that attempt counts.
     if failure.fault in SERVICE_FAULTS and (
         not failure.sent or failure.fault is not Fault.UNREACHABLE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tracker.model import State
 from tracker.schedule import PollPolicy, RetryPolicy
 
 
@@ -12,7 +13,8 @@ class Rules:
     """What a service's definition and the configuration say about a job's life.
 
     ``repeatable`` is whether a create may be sent twice; ``fetches`` whether a result is fetched
-    by a call of its own; ``sinks`` are the names that notifications go to.
+    by a call of its own, ``salvages`` after which other ends what there is of one is; ``sinks`` are
+    the names that notifications go to.
     """
 
     poll: PollPolicy = field(default_factory=PollPolicy)
@@ -20,4 +22,5 @@ class Rules:
     result_retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(attempts=3))
     repeatable: bool = False
     fetches: bool = False
+    salvages: frozenset[State] = frozenset()
     sinks: tuple[str, ...] = ()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -37,13 +36,11 @@ def build_status(service: Service, job: Job) -> Call:
     return service.status.request.call(service, job)
 
 
-def build_result(service: Service, job: Job, sink: Path | None = None) -> Call:
-    """The call that fetches the result of `job` into the file `sink`."""
-    if service.result is None or service.result.request is None:
-        raise _undefined(service, "result.request")
-    call = service.result.request.call(service, job, None, service.result.max_bytes)
-    call.sink = sink
-    return call
+def build_then(service: Service, job: Job) -> Call:
+    """The call that has `job` begin, where creating it takes two."""
+    if service.create is None or service.create.then is None:
+        raise _undefined(service, "create.then")
+    return service.create.then.call(service, job)
 
 
 def build_update(service: Service, job: Job) -> Call:
@@ -84,8 +81,8 @@ def server_key(
     else that the status request puts into its URL or body (two Jenkins projects both have a build
     42). `server_id` and `captured` are what the reply to a create just brought.
     """
-    if captured:
-        job = replace(job, vars={**job.vars, **captured})
+    if captured or service.vars:
+        job = replace(job, vars={**service.vars, **job.vars, **(captured or {})})
     parts: list[Json] = [service.name, job.account, server_id or job.server_id]
     if service.status is not None:
         for name in sorted(service.status.request.identifying):

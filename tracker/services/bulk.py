@@ -17,7 +17,8 @@ from tracker.services.reading import read_items
 from tracker.transports.base import Call, Reply
 
 if TYPE_CHECKING:
-    from tracker.services.definition import BulkSpec, Service
+    from tracker.services.definition import Service
+    from tracker.services.parts import BulkSpec
 
 
 def build_bulk(service: Service, jobs: Sequence[Job]) -> Call:

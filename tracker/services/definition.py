@@ -1,4 +1,4 @@
-"""What a service is, once its table has been read: plain values and compiled parts."""
+"""A service: what its tables say, and how its calls are built and its replies read with that."""
 
 from __future__ import annotations
 
@@ -7,173 +7,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tracker.listed import Merging, Page
+from tracker.listed import Page
 from tracker.model import Content, Failure, Job, Json, Reading, State
 from tracker.schedule import PollPolicy, RetryPolicy
-from tracker.services import building, bulk, listing, reading
+from tracker.services import building, bulk, listing, lookup, reading, results
 from tracker.services.credentials import HeaderCredential
 from tracker.services.examples import Example
 from tracker.services.expression import Expression
 from tracker.services.pacing import Pacing
-from tracker.services.request import Request
+from tracker.services.parts import (
+    CancelSpec,
+    CleanupSpec,
+    CreateSpec,
+    DeleteSpec,
+    ListSpec,
+    ResultSpec,
+    StatusSpec,
+    UpdateSpec,
+)
+from tracker.services.results import FETCH, Piece, Step
 from tracker.services.values import Word
 from tracker.transports.base import Call, Reply
-
-IDEMPOTENCY = ("none", "header", "field", "client_id", "lookup")
-
-KEEP = ("auto", "row", "file", "object")
-"""Where a fetched result is kept: a small one in the row and a larger one in a file, or always in
-one of the three."""
-
-
-@dataclass(frozen=True, slots=True)
-class CreateSpec:
-    """How a job is created. ``idempotency`` is one of `IDEMPOTENCY`, without ``lookup``.
-
-    ``reads_body``: some expression looks at the body; ``needs_body``: without it there is no
-    reading; ``reads_headers``: the id may come from a header, so a redirect is an answer too;
-    ``upload``: the input has to be in S3 first.
-    """
-
-    request: Request
-    idempotency: str = "none"
-    idempotency_key: str = ""
-    server_id: Expression | None = None
-    state: Expression | None = None
-    estimated_seconds: Expression | None = None
-    capture: Mapping[str, Expression] = field(default_factory=dict)
-    needs_body: bool = True
-    reads_body: bool = True
-    reads_headers: bool = False
-    upload: bool = False
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether the service recognises a create that is sent a second time."""
-        return self.idempotency != "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Done is ``part / whole``, or ``part / scale`` without ``whole``."""
-
-    part: Expression
-    scale: float = 100.0
-    whole: Expression | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StatusSpec:
-    """How a job's state is asked for and read. ``http`` maps HTTP codes to words.
-
-    ``reads_body`` and ``needs_body`` are as in `CreateSpec`.
-    """
-
-    request: Request
-    state: Expression | None = None
-    progress: Progress | None = None
-    error: Expression | None = None
-    estimated_seconds: Expression | None = None
-    server_id: Expression | None = None
-    version: Expression | None = None
-    partial: Expression | None = None
-    unknown: Expression | None = None
-    estimated_at: Expression | None = None
-    http: Mapping[int, str] = field(default_factory=dict)
-    capture: Mapping[str, Expression] = field(default_factory=dict)
-    needs_body: bool = True
-    reads_body: bool = True
-    bulk: BulkSpec | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BulkSpec:
-    """How up to ``most`` jobs are asked for in one call. ``items`` finds the list, ``server_id``
-    an item's id, ``body`` what a status reply about that item alone would have as its body, and
-    ``unprocessed`` the ids that the service did not get to. A job that is missing is unknown, or
-    else (``missing`` is ``retry``) its poll has failed."""
-
-    request: Request
-    items: Expression
-    server_id: Expression
-    body: Expression | None = None
-    unprocessed: Expression | None = None
-    most: int = 100
-    missing: str = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class ResultSpec:
-    """The result: fetched by ``request``, or taken by ``value`` from the status reply; where it is
-    kept is one of `KEEP`."""
-
-    request: Request | None = None
-    value: Expression | None = None
-    content_id: Expression | None = None
-    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(attempts=3))
-    max_bytes: int = 2**30
-    keep: str = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateSpec:
-    """How a service is told what was changed here. ``fields`` are those of the payload that may be
-    (None: any that the job has); ``version`` reads the job's version there from the reply."""
-
-    request: Request
-    fields: tuple[str, ...] | None = None
-    version: Expression | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CancelSpec:
-    """How a service is asked to stop a job."""
-
-    request: Request
-
-
-@dataclass(frozen=True, slots=True)
-class ListSpec:
-    """How a service's jobs are listed. ``items`` finds them in a reply; the other expressions see
-    one item as ``body``. ``next`` finds where the next page begins, in the reply as a whole;
-    ``link`` is whether its ``Link`` header says so. ``after`` are services to be listed before."""
-
-    request: Request
-    items: Expression
-    server_id: Expression
-    merging: Merging
-    state: Expression | None = None
-    version: Expression | None = None
-    updated_at: Expression | None = None
-    next: Expression | None = None
-    link: bool = False
-    fields: Mapping[str, Expression] = field(default_factory=dict)
-    capture: Mapping[str, Expression] = field(default_factory=dict)
-    after: tuple[str, ...] = ()
-    since_overlap: float = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteSpec:
-    """How a job is deleted at its service."""
-
-    request: Request
-
-
-@dataclass(frozen=True, slots=True)
-class CleanupSpec:
-    """When finished jobs go and what their service is asked to do then.
-
-    ``ages`` are seconds by status, ``older_than`` is for the others (None: the configuration's).
-    ``request`` asks for up to ``most`` jobs at once; with ``instead`` it also removes the jobs' S3
-    objects, which the tracker then leaves alone.
-    """
-
-    older_than: float | None = None
-    ages: Mapping[str, float] = field(default_factory=dict)
-    request: Request | None = None
-    most: int = 100
-    instead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +52,14 @@ class Service:
     status: StatusSpec | None = None
     states: Mapping[Word, State] = field(default_factory=dict)
     fold_case: bool = False
+    refused: Expression | None = None
+    vars: Mapping[str, Json] = field(default_factory=dict)
     result: ResultSpec | None = None
     update: UpdateSpec | None = None
     cancel: CancelSpec | None = None
     delete: DeleteSpec | None = None
     list: ListSpec | None = None
-    cleanup: CleanupSpec = CleanupSpec()
+    cleanup: CleanupSpec = field(default_factory=CleanupSpec)
     credential: HeaderCredential | None = None
     pacing: Pacing = field(default_factory=Pacing)
     title: str = ""
@@ -218,6 +74,12 @@ class Service:
     def fetches(self) -> bool:
         """Whether a result is fetched by a call of its own."""
         return self.result is not None and self.result.request is not None
+
+    @property
+    def salvages(self) -> frozenset[State]:
+        """After which ends, but for a good one, what there is of a result is fetched."""
+        found = self.result.states if self.result is not None and self.fetches else frozenset()
+        return found - {State.COMPLETED}
 
     @property
     def uploads(self) -> bool:
@@ -243,6 +105,7 @@ class Service:
             self.cleanup,
         )
         requests = [spec.request for spec in specs if spec is not None]
+        requests += [hop.request for hop in self.result.hops] if self.result is not None else []
         return max((one.timeout for one in requests if one is not None), default=self.timeout)
 
     def possible_every(self, jobs: int) -> float:
@@ -272,9 +135,9 @@ class Service:
         """The call that asks how `job` is. Raises UsageError."""
         return building.build_status(self, job)
 
-    def build_result(self, job: Job, sink: Path | None = None) -> Call:
-        """The call that fetches the result of `job` into the file `sink`. Raises UsageError."""
-        return building.build_result(self, job, sink)
+    def build_result(self, job: Job, sink: Path | None = None, step: Step = FETCH) -> Call:
+        """See `tracker.services.results.build_result`."""
+        return results.build_result(self, job, sink, step)
 
     def build_update(self, job: Job) -> Call:
         """The call that tells the service ``job.changes``. Raises UsageError."""
@@ -311,6 +174,22 @@ class Service:
         """What the reply to a status call says."""
         return reading.read_status(self, job, reply)
 
+    def build_then(self, job: Job) -> Call:
+        """The call that has `job` begin, where creating it takes two. Raises UsageError."""
+        return building.build_then(self, job)
+
+    def build_lookup(self, job: Job) -> Call:
+        """See `tracker.services.lookup.build_lookup`."""
+        return lookup.build_lookup(self, job)
+
+    def read_lookup(self, job: Job, reply: Reply) -> Reading | Failure | None:
+        """See `tracker.services.lookup.read_lookup`."""
+        return lookup.read_lookup(self, job, reply)
+
+    def read_plain(self, reply: Reply) -> Failure | None:
+        """None when the service has done what it was asked for."""
+        return reading.read_plain(self, reply)
+
     def build_bulk(self, jobs: Sequence[Job]) -> Call:
         """See `tracker.services.bulk.build_bulk`."""
         return bulk.build_bulk(self, jobs)
@@ -321,9 +200,11 @@ class Service:
         """See `tracker.services.bulk.read_bulk`."""
         return bulk.read_bulk(self, jobs, reply)
 
-    def read_result(self, job: Job, reply: Reply) -> Content | Failure:
-        """The result that a reply carries."""
-        return reading.read_result(self, job, reply)
+    def read_result(
+        self, job: Job, reply: Reply, step: Step = FETCH
+    ) -> Content | Step | Piece | Failure:
+        """See `tracker.services.results.read_result`."""
+        return results.read_result(self, job, reply, step)
 
     def read_update(self, job: Job, reply: Reply) -> str | Failure | None:
         """The job's version there after an update; None where it is not told."""

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from tracker.errors import ConfigError, TrackerError
 from tracker.model import Content, Failure, Job, Json, Reading, State
 from tracker.services import headers as header_rules
+from tracker.services.results import Piece, Step
 from tracker.tables import Table
-from tracker.transports.base import Reply
+from tracker.transports.base import Call, Reply
 
 if TYPE_CHECKING:
     from tracker.services.definition import Service
 
-CALLS = ("status", "create", "result")
+CALLS = ("status", "create", "result", "lookup", "cancel", "delete")
 
 EXPECTED = (
     "state",
@@ -30,11 +31,20 @@ EXPECTED = (
     "fault",
     "retry_after",
     "final",
+    "again",
+    "expires_at",
+    "has_result",
+    "items",
+    "more",
 )
 
-READ_AS = (*State, "unknown", "failure")
-"""What a reply can be read as: a state, ``unknown`` (the service does not know the job), or a
-``failure`` of the call, after which the job goes on."""
+READ_AS = (*State, "unknown", "failure", "step", "page", "accepted", "none")
+"""What a reply can be read as: a state, ``unknown`` (the service does not know the job), a
+``failure`` of the call, after which the job goes on, a ``step`` on the way to a result or a
+``page`` of it, ``accepted`` (a cancel or delete), or ``none`` (a lookup that found nothing)."""
+
+Read = Reading | Content | Step | Piece | Failure | None
+"""What a service can read in a reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,8 @@ class Example:
     """One saved reply to a ``call`` (one of `CALLS`) about the job ``server_id``, and what it is
     ``expected`` to be read as (``state`` is one of `READ_AS`). ``sends`` is the request that the
     definition makes for a job with this ``payload`` and ``vars``: ``method``, ``url``, ``headers``
-    and ``json``, ``form`` or ``body``."""
+    and ``json``, ``form`` or ``body``. A ``result`` is fetched by its own request, or by that of
+    the n-th ``hop`` on the way."""
 
     name: str
     call: str
@@ -55,6 +66,7 @@ class Example:
     vars: dict[str, Json] = field(default_factory=dict)
     sends: Mapping[str, Json] = field(default_factory=dict)
     expected: Mapping[str, Json] = field(default_factory=dict)
+    hop: int = 0
 
     @property
     def reply(self) -> Reply:
@@ -92,6 +104,7 @@ def _read(name: str, table: Table) -> Example:
         dict(table.optional_mapping("vars") or {}),
         dict(table.optional_mapping("sends") or {}),
         expected,
+        table.integer("hop", 0, low=1, high=100),
     )
     table.finish()
     return example
@@ -102,7 +115,7 @@ def problems(service: Service, example: Example) -> list[str]:
     wrong = _wrongly_sent(service, example) if example.sends else []
     if not example.expected:
         return wrong
-    found = described(read_as(service, example))
+    found = described(read_as(service, example), example.call)
     for name, wanted in example.expected.items():
         got = found.get(name)
         if not _equal(got, wanted):
@@ -112,18 +125,28 @@ def problems(service: Service, example: Example) -> list[str]:
     return wrong
 
 
-def read_as(
-    service: Service, example: Example, job: Job | None = None
-) -> Reading | Content | Failure:
+def read_as(service: Service, example: Example, job: Job | None = None) -> Read:
     """What `service` reads in an example."""
-    job = job or job_of(service, example)
+    job, reply = job or job_of(service, example), example.reply
     match example.call:
         case "create":
-            return service.read_create(job, example.reply)
+            return service.read_create(job, reply)
         case "result":
-            return service.read_result(job, example.reply)
+            return service.read_result(job, reply, _step(service, example))
+        case "lookup":
+            return service.read_lookup(job, reply)
+        case "cancel":
+            return service.read_cancel(reply)
+        case "delete":
+            return service.read_delete(reply)
         case _:
-            return service.read_status(job, example.reply)
+            return service.read_status(job, reply)
+
+
+def _step(service: Service, example: Example) -> Step:
+    """The n-th hop, or what comes after all of them."""
+    hops = len(service.result.hops) if service.result is not None else 0
+    return Step(example.hop - 1 if example.hop else hops)
 
 
 def job_of(service: Service, example: Example) -> Job:
@@ -133,7 +156,7 @@ def job_of(service: Service, example: Example) -> Job:
         "00000000-0000-7000-8000-000000000000",
         service.name,
         service.account,
-        None if example.call == "create" else example.server_id,
+        None if example.call in ("create", "lookup") else example.server_id,
         "processing",
         payload=example.payload,
         vars=example.vars,
@@ -141,15 +164,8 @@ def job_of(service: Service, example: Example) -> Job:
 
 
 def _wrongly_sent(service: Service, example: Example) -> list[str]:
-    job = job_of(service, example)
     try:
-        match example.call:
-            case "create":
-                call = service.build_create(job, "key")
-            case "result":
-                call = service.build_result(job)
-            case _:
-                call = service.build_status(job)
+        call = _call_of(service, example)
     except TrackerError as error:
         return [str(error)]
     sent: dict[str, Json] = {"method": call.method, "url": call.url}
@@ -168,6 +184,23 @@ def _wrongly_sent(service: Service, example: Example) -> list[str]:
     return wrong
 
 
+def _call_of(service: Service, example: Example) -> Call:
+    job = job_of(service, example)
+    match example.call:
+        case "create":
+            return service.build_create(job, "key")
+        case "result":
+            return service.build_result(job, None, _step(service, example))
+        case "lookup":
+            return service.build_lookup(job)
+        case "cancel":
+            return service.build_cancel(job)
+        case "delete":
+            return service.build_delete(job)
+        case _:
+            return service.build_status(job)
+
+
 def _decoded(body: str) -> Json:
     try:
         found: Json = json.loads(body)
@@ -176,11 +209,19 @@ def _decoded(body: str) -> Json:
     return found
 
 
-def described(result: Reading | Content | Failure) -> dict[str, Json]:
-    """A result in plain words."""
+def described(result: Read, call: str = "status") -> dict[str, Json]:
+    """A result of a `call` in plain words."""
+    if result is None:
+        return {"state": "none" if call == "lookup" else "accepted"}
+    if isinstance(result, Step):
+        return {"state": "step", "captured": result.vars}
+    if isinstance(result, Piece):
+        more = result.following is not None
+        return {"state": "page", "items": result.lines.count(b"\n"), "more": more}
     if isinstance(result, Failure):
         return {"state": "failure", "fault": str(result.fault), "message": result.message,
-                "retry_after": result.retry_after, "final": result.final}  # fmt: skip
+                "retry_after": result.retry_after, "final": result.final,
+                "again": result.again}  # fmt: skip
     if isinstance(result, Content):
         return {"state": "completed", "size": result.size, "content_id": result.id,
                 "partial": result.partial}  # fmt: skip
@@ -197,6 +238,8 @@ def described(result: Reading | Content | Failure) -> dict[str, Json]:
         "captured": result.captured,
         "partial": result.partial,
         "retry_after": result.retry_after,
+        "expires_at": result.expires_at,
+        "has_result": result.has_result,
     }
     return found
 

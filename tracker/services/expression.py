@@ -15,6 +15,7 @@ from typing import Any
 
 from tracker.errors import ConfigError, did_you_mean
 from tracker.model import Job, Json
+from tracker.services import values
 from tracker.tables import Table
 from tracker.transports.base import Reply
 
@@ -30,14 +31,26 @@ class ExpressionError(Exception):
 
 
 class Envelope:
-    """What expressions see. ``body`` is the decoded reply; the rest is made when asked for."""
+    """What expressions see. ``body`` is the decoded reply, once it was loaded, or what it is made
+    with: an item of a list; the rest is made when asked for."""
 
-    __slots__ = ("body", "job", "reply")
+    __slots__ = ("_is_json", "body", "job", "reply")
 
     def __init__(self, reply: Reply, job: Job | None, body: Json = None) -> None:
         self.reply = reply
         self.job = job
         self.body = body
+        self._is_json: bool | None = None
+
+    def load(self) -> bool:
+        """Decode the reply's body, once; False when it is not JSON."""
+        if self._is_json is None:
+            try:
+                self.body = values.decode(self.reply.body)
+                self._is_json = True
+            except values.Undecodable:
+                self._is_json = False
+        return self._is_json
 
     def root(self, name: str) -> Json:
         """One of `ROOTS`, as plain JSON."""
@@ -251,6 +264,12 @@ def soft(expression: Expression | None, envelope: Envelope) -> Json:
         return expression.find(envelope)
     except ExpressionError:
         return None
+
+
+def all_found(expressions: Mapping[str, Expression], envelope: Envelope) -> dict[str, Json]:
+    """What the `expressions` find, by name, but for null."""
+    found = {name: soft(expression, envelope) for name, expression in expressions.items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def expression_in(table: Table, name: str) -> Expression | None:

@@ -6,13 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tracker import clock, schedule
-from tracker.model import Failure, Fault, Job, Json
+from tracker.model import Failure, Fault, Json
 from tracker.services import pacing, values
-from tracker.services.expression import Envelope, Expression, ExpressionError
+from tracker.services.expression import Envelope, ExpressionError
+from tracker.services.pacing import Pacing
 from tracker.transports.base import Reply
 
 if TYPE_CHECKING:
     from tracker.services.definition import Service
+
+ORDINARY = Pacing()
 
 LONGEST_MESSAGE = 300
 LARGEST_EXPLAINED = 10**6
@@ -32,44 +35,50 @@ def unreadable(reply: Reply, message: str) -> Failure:
     return Failure(Fault.UNREADABLE, message, reply.status)
 
 
-def http_failure(service: Service, job: Job | None, reply: Reply) -> Failure:
+def http_failure(service: Service, envelope: Envelope) -> Failure:
     """The failure that an HTTP code stands for, with the service's own words; unless it says
     otherwise in its own way (`tracker.services.pacing`)."""
-    body = _body_of(reply)
-    words = service.redacted(_words(service, job, reply, body))
-    failure = http_failure_of(reply, words, service.retry_after_cap)
-    failure = replace(
-        failure,
-        retry_after=pacing.retry_after(service.pacing, reply, service.retry_after_cap, body),
+    reply, told = envelope.reply, service.pacing
+    failure = http_failure_of(
+        reply, service.redacted(_words(service, envelope)), service.retry_after_cap, told
     )
-    if pacing.says(service.pacing.throttled, reply, body):
+    if pacing.says(told.throttled, envelope):
         return replace(failure, fault=Fault.THROTTLED)
-    final = pacing.says(service.pacing.final, reply, body)
+    if failure.fault is not Fault.UNAUTHORISED and pacing.says(told.again, envelope):
+        return replace(failure, fault=Fault.SERVER, again=True)
+    final = pacing.says(told.final, envelope)
     # A 5xx that is final says that it is of no use to ask again, not that nothing was done.
     if final and failure.fault is Fault.THROTTLED:
         return replace(failure, fault=Fault.REFUSED)
     return replace(failure, final=final)
 
 
-def throttled(service: Service, reply: Reply) -> Failure | None:
-    """The failure of a reply that says "too many" although its code does not; else None."""
-    if reply.fault is None and says(service.pacing.throttled, reply):
-        return http_failure(service, None, reply)
+def objection(service: Service, envelope: Envelope) -> Failure | None:
+    """The failure of a reply that says "too many", "later" or "no" although its code does not; else
+    None."""
+    reply, told = envelope.reply, service.pacing
+    if reply.fault is not None:
+        return None
+    if pacing.says(told.throttled, envelope) or pacing.says(told.again, envelope):
+        return http_failure(service, envelope)
+    if 200 <= reply.status < 300:
+        why = pacing.found(service.refused, envelope)
+        if why is not None:
+            words = values.explanation(why) or "the reply says that it was refused"
+            return Failure(
+                Fault.REFUSED,
+                service.redacted(values.line(words, LONGEST_MESSAGE)),
+                reply.status,
+            )
     return None
 
 
-def says(expression: Expression | None, reply: Reply) -> bool:
-    """Whether an expression finds something in a reply; its body is decoded only where it is looked
-    at: that may be the largest part of a poll."""
-    if expression is None:
-        return False
-    return pacing.says(expression, reply, _body_of(reply) if "body" in expression.roots else None)
-
-
-def http_failure_of(reply: Reply, words: str, retry_after_cap: float) -> Failure:
+def http_failure_of(
+    reply: Reply, words: str, retry_after_cap: float, told: Pacing = ORDINARY
+) -> Failure:
     """The failure that an HTTP code stands for; `words` explain it."""
     message = f"HTTP {_named(reply.status)}" + (f": {words}" if words else "")
-    wait = pacing.retry_after(pacing.Pacing(), reply, retry_after_cap)
+    wait = pacing.retry_after(told, Envelope(reply, None), retry_after_cap)
     return Failure(_fault(reply.status), message, reply.status, wait)
 
 
@@ -94,24 +103,15 @@ def _named(code: int) -> str:
         return str(code)
 
 
-def _body_of(reply: Reply) -> Json:
-    """The body of a failure, decoded; None where it is none, or too long to be one."""
-    if not reply.body or len(reply.body) > LARGEST_EXPLAINED:
-        return None
-    try:
-        return values.decode(reply.body)
-    except values.Undecodable:
-        return None
-
-
-def _words(service: Service, job: Job | None, reply: Reply, body: Json) -> str:
+def _words(service: Service, envelope: Envelope) -> str:
     """What the service says about it, in one line; empty when it says nothing readable."""
+    reply = envelope.reply
     if not reply.body or len(reply.body) > LARGEST_EXPLAINED:
         return ""
-    if body is None:
+    if not envelope.load():
         plain = reply.headers.get("content-type", "").startswith("text/plain")
         return values.line(reply.body[:2000].decode(errors="replace"), 300) if plain else ""
-    found = _by_expression(service, Envelope(reply, job, body)) or _usual_place(body)
+    found = _by_expression(service, envelope) or _usual_place(envelope.body)
     return values.line(found, LONGEST_MESSAGE) if found else ""
 
 

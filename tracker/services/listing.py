@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from tracker.errors import UsageError
 from tracker.listed import Listed, Page
-from tracker.model import Failure, Job, Json
+from tracker.model import Failure, Job
 from tracker.services import values
 from tracker.services.building import server_key
-from tracker.services.expression import Envelope, Expression, soft
+from tracker.services.expression import Envelope, Expression, all_found, soft
 from tracker.services.failures import unreadable
 from tracker.services.reading import read_items
 from tracker.services.url import checked
@@ -20,7 +20,8 @@ from tracker.services.values import word_key
 from tracker.transports.base import Call, Reply
 
 if TYPE_CHECKING:
-    from tracker.services.definition import ListSpec, Service
+    from tracker.services.definition import Service
+    from tracker.services.parts import ListSpec
 
 
 def build_list(service: Service, cursor: str | None, since: str | None) -> Call:
@@ -29,12 +30,8 @@ def build_list(service: Service, cursor: str | None, since: str | None) -> Call:
     spec = service.list
     if spec is None:
         raise UsageError(f"services.{service.name} has no list")
-    variables: dict[str, Json] = {}
-    if cursor is not None:
-        variables["cursor"] = cursor
-    if since is not None:
-        variables["since"] = since
-    call = spec.request.call(service, _nobody(service, variables))
+    asking = replace(_nobody(service), cursor=cursor, since=since)
+    call = spec.request.call(service, asking)
     if cursor is not None and re.match(r"https?://", cursor):
         call.url = checked(cursor, spec.request.key, spec.request.site)
     return call
@@ -55,7 +52,7 @@ def read_list(service: Service, reply: Reply) -> Page | Failure:
         if isinstance(one, str):
             return unreadable(reply, one)
         found[one.server_key] = one
-    return Page(tuple(found.values()), _cursor(spec, envelope))
+    return Page(tuple(found.values()), following(spec.next, spec.link, envelope))
 
 
 def _item(service: Service, spec: ListSpec, envelope: Envelope) -> Listed | str:
@@ -66,23 +63,25 @@ def _item(service: Service, spec: ListSpec, envelope: Envelope) -> Listed | str:
     value = soft(spec.state, envelope)
     key = word_key(value, service.fold_case)
     state = service.states.get(key) if key is not None else None
-    captured = service.redacted(_all(spec.capture, envelope))
+    captured = service.redacted(all_found(spec.capture, envelope))
     return Listed(
         server_id,
-        server_key(service, _nobody(service, {}), server_id, captured),
+        server_key(service, _nobody(service), server_id, captured),
         str(state) if state is not None else None,
         service.redacted(values.word(values.text(value))) if key is not None else None,
         service.redacted(values.identifier(soft(spec.version, envelope))),
         service.redacted(values.identifier(soft(spec.updated_at, envelope))),
-        service.redacted(_all(spec.fields, envelope)),
+        service.redacted(all_found(spec.fields, envelope)),
         captured,
     )
 
 
-def _cursor(spec: ListSpec, envelope: Envelope) -> str | None:
-    if spec.link:
+def following(next_: Expression | None, link: bool, envelope: Envelope) -> str | None:
+    """Where the page after this one begins: what `next_` finds, or what the reply's ``Link`` header
+    says; None where there is none."""
+    if link:
         return _next_link(envelope.reply)
-    found = soft(spec.next, envelope)
+    found = soft(next_, envelope)
     if isinstance(found, bool) or found in (None, ""):
         return None
     text = values.text(found)
@@ -97,10 +96,5 @@ def _next_link(reply: Reply) -> str | None:
     return None
 
 
-def _all(expressions: Mapping[str, Expression], envelope: Envelope) -> dict[str, Json]:
-    found = {name: soft(expression, envelope) for name, expression in expressions.items()}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _nobody(service: Service, variables: dict[str, Json]) -> Job:
-    return Job(0, "", service.name, service.account, None, "", vars=variables)
+def _nobody(service: Service) -> Job:
+    return Job(0, "", service.name, service.account, None, "")

@@ -15,11 +15,13 @@ from tracker.errors import ConfigError, NotFound, did_you_mean
 from tracker.model import State
 from tracker.schedule import PollPolicy, RetryPolicy
 from tracker.services import headers as header_rules
-from tracker.services import specs
+from tracker.services import specs, specs_common, specs_create, specs_result
 from tracker.services.credentials import HeaderCredential, Part, read_auth, secret_header
-from tracker.services.definition import ResultSpec, Service, StatusSpec
+from tracker.services.definition import Service
 from tracker.services.examples import read_examples
+from tracker.services.expression import expression_in
 from tracker.services.pacing import read_pacing
+from tracker.services.parts import ResultSpec, StatusSpec
 from tracker.services.preset import laid_over, preset_names, read_preset
 from tracker.services.secret import is_reference
 from tracker.services.url import AwsPlace, Site, read_site
@@ -67,16 +69,16 @@ def read_service(name: str, table: Table, file: str) -> Service:
     """
     site = _read_place(table)
     headers, credential = _read_headers(table, file)
-    shared = specs.Shared(site, headers, table.duration("timeout", 30.0, positive=True))
-    retry = specs.read_retry(table.table("retry"), RetryPolicy())
+    shared = specs_common.Shared(site, headers, table.duration("timeout", 30.0, positive=True))
+    retry = specs_common.read_retry(table.table("retry"), RetryPolicy())
     names = ("create", "status", "result", "update", "cancel", "delete", "list")
     tables = {key: table.optional_table(key) for key in names}
-    create = specs.read_create(found, shared) if (found := tables["create"]) else None
+    create = specs_create.read_create(found, shared) if (found := tables["create"]) else None
     status = specs.read_status(found, shared, create) if (found := tables["status"]) else None
-    result = specs.read_result(found, shared, retry) if (found := tables["result"]) else None
+    result = specs_result.read_result(found, shared, retry) if (found := tables["result"]) else None
     fold_case = table.boolean("fold_case", False)
     states = _read_states(table.table("states"), fold_case)
-    service = Service(
+    service = _read_class(table, file)(
         name=name,
         base_url=site.base_url,
         account=table.optional_string("account", empty=True) or "",
@@ -94,6 +96,8 @@ def read_service(name: str, table: Table, file: str) -> Service:
         status=_joined(status, result),
         states=states,
         fold_case=fold_case,
+        refused=expression_in(table, "refused"),
+        vars=dict(table.optional_mapping("vars") or {}),
         result=result,
         update=specs.read_update(found, shared) if (found := tables["update"]) else None,
         cancel=specs.read_cancel(found, shared) if (found := tables["cancel"]) else None,
@@ -108,7 +112,29 @@ def read_service(name: str, table: Table, file: str) -> Service:
     table.finish()
     if status is not None:
         _check_words(table, status, states, fold_case)
+    _check_constants(service)
     return service
+
+
+def _check_constants(service: Service) -> None:
+    """A listing is about no job: of ``vars`` it has those that the table says."""
+    if service.list is not None:
+        names = {name[5:] for name in service.list.request.uses if name.startswith("vars.")}
+        missing = sorted(names - set(service.vars))
+        if missing:
+            raise ConfigError(
+                f"{service.list.request.key} needs vars.{missing[0]}",
+                f"say it in [services.{service.name}.vars]",
+            )
+
+
+def _read_class(table: Table, file: str) -> type[Service]:
+    reference = table.optional_string("class")
+    if reference is None:
+        return Service
+    from tracker.services.custom import load_class
+
+    return load_class(reference, table.key("class"), str(Path(file).parent))
 
 
 def _read_place(table: Table) -> Site:
@@ -124,7 +150,8 @@ def _read_place(table: Table) -> Site:
     if not re.fullmatch(r"[a-z0-9-]{2,60}", place.client):
         found.fail("client", 'expected boto3\'s name of a service, such as "transcribe"')
     base_url = table.optional_string("base_url")
-    site = read_site(base_url or f"https://{place.client}.amazonaws.com", (), table.path)
+    hosts = table.strings("allowed_hosts")
+    site = read_site(base_url or f"https://{place.client}.amazonaws.com", hosts, table.path)
     return replace(site, aws=place)
 
 
@@ -204,7 +231,7 @@ def _read_verify(table: Table, file: str) -> bool | str:
 def _read_poll(table: Table) -> PollPolicy:
     default = PollPolicy()
     backoff = table.table("backoff")
-    base, cap = specs.read_curve(backoff, default.backoff_base, default.backoff_cap)
+    base, cap = specs_common.read_curve(backoff, default.backoff_base, default.backoff_cap)
     backoff.finish()
     policy = PollPolicy(
         first=table.duration("first", default.first),
@@ -265,7 +292,13 @@ _EXAMPLES: tuple[dict[str, Any], ...] = (
     {
         "base_url": "https://example.com",
         "auth": {"basic": {"password": "env:PASSWORD"}},
-        "create": {"request": _REQUEST, "idempotency": "client_id"},
+        "create": {
+            "request": _REQUEST,
+            "idempotency": "lookup",
+            "server_id": "body.id",
+            "lookup": {"request": _REQUEST, "server_id": "body.id"},
+            "then": {"request": _REQUEST},
+        },
         "status": {
             "request": _REQUEST,
             "state": "body.state",

@@ -1,4 +1,4 @@
-"""How a service says "later", "never again" and "not before", by whatever HTTP code."""
+"""How a service says "later", "no", "never again" and "not before", by whatever HTTP code."""
 
 from __future__ import annotations
 
@@ -27,17 +27,23 @@ class Hint:
 @dataclass(frozen=True, slots=True)
 class Pacing:
     """``retry_after`` is looked at in order, before the header ``Retry-After``. ``throttled`` finds
-    something in a reply that says "too many", ``final`` in a failure that no repetition cures."""
+    something in a reply that says "too many calls", ``again`` in one that says that this very call
+    was not begun and is to be made again later, ``final`` in a failure that no repetition cures,
+    ``exhausted`` in any reply after which no calls are left until then."""
 
     retry_after: tuple[Hint, ...] = ()
     throttled: Expression | None = None
+    again: Expression | None = None
     final: Expression | None = None
+    exhausted: Expression | None = None
 
 
-def retry_after(pacing: Pacing, reply: Reply, cap: float, body: Json = None) -> float | None:
+def retry_after(pacing: Pacing, envelope: Envelope, cap: float) -> float | None:
     """Seconds until it is worth asking again, as the reply says, from 0 to `cap`; None when it does
     not."""
-    envelope = Envelope(reply, None, body)
+    reply = envelope.reply
+    if any("body" in hint.value.roots for hint in pacing.retry_after):
+        envelope.load()
     for hint in pacing.retry_after:
         found = _seconds(soft(hint.value, envelope), hint.unit, reply, cap)
         if found is not None:
@@ -45,11 +51,31 @@ def retry_after(pacing: Pacing, reply: Reply, cap: float, body: Json = None) -> 
     return schedule.parse_retry_after(reply.headers.get("retry-after"), _now(reply), cap)
 
 
-def says(expression: Expression | None, reply: Reply, body: Json) -> bool:
+def says(expression: Expression | None, envelope: Envelope) -> bool:
     """Whether an expression finds something in a reply: anything but null, false and the empty."""
+    return found(expression, envelope) is not None
+
+
+def found(expression: Expression | None, envelope: Envelope) -> Json:
+    """What an expression finds in a reply; None for null, false and the empty. The body is decoded
+    only for who looks at it: that may be the largest part of a poll."""
     if expression is None:
-        return False
-    return soft(expression, Envelope(reply, None, body)) not in (None, False, "", [], {})
+        return None
+    if "body" in expression.roots:
+        envelope.load()
+    value = soft(expression, envelope)
+    return None if value in (None, False, "", [], {}) else value
+
+
+def rest(pacing: Pacing, reply: Reply, cap: float) -> float:
+    """For how many seconds a service is to be left alone after a reply that says that no calls are
+    left; 0 for any other."""
+    if pacing.exhausted is None or reply.fault is not None:
+        return 0.0
+    envelope = Envelope(reply, None)
+    if not says(pacing.exhausted, envelope):
+        return 0.0
+    return retry_after(pacing, envelope, cap) or 0.0
 
 
 def _seconds(value: Json, unit: str, reply: Reply, cap: float) -> float | None:
@@ -76,18 +102,13 @@ def _now(reply: Reply) -> float:
 def read_pacing(table: Table) -> Pacing:
     """``[services.X.pacing]``. Raises ConfigError."""
     hints = []
-    found = table.raw("retry_after")
-    if found is not None and not isinstance(found, list):
-        table.fail("retry_after", "expected an array of tables such as { value = …, unit = … }")
-    for index, one in enumerate(found or []):
-        if not isinstance(one, dict):
-            table.fail("retry_after", "expected an array of tables such as { value = …, unit = … }")
-        inner = Table(f"{table.key('retry_after')}[{index}]", one)
+    for inner in table.tables("retry_after"):
         value = expression_in(inner, "value")
         if value is None:
             inner.fail("value", "is missing", "an expression such as 'headers.\"retry-after-ms\"'")
         hints.append(Hint(value, inner.choice("unit", UNITS, "auto")))
         inner.finish()
-    pacing = Pacing(tuple(hints), expression_in(table, "throttled"), expression_in(table, "final"))
+    names = ("throttled", "again", "final", "exhausted")
+    pacing = Pacing(tuple(hints), *(expression_in(table, name) for name in names))
     table.finish()
     return pacing

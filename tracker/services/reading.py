@@ -1,32 +1,22 @@
-"""What replies mean: a `Reading`, a `Content` or a `Failure`, and never an exception."""
+"""What replies mean: a `Reading` or a `Failure`, and never an exception."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tracker import clock
-from tracker.model import Content, Failure, Fault, Job, Json, Reading, State
+from tracker.model import Failure, Fault, Job, Json, Reading, State
 from tracker.services import pacing, values
-from tracker.services.expression import Envelope, Expression, ExpressionError, soft
-from tracker.services.failures import (
-    http_failure,
-    says,
-    throttled,
-    transport_failure,
-    unreadable,
-)
+from tracker.services.expression import Envelope, Expression, ExpressionError, all_found, soft
+from tracker.services.failures import http_failure, objection, transport_failure, unreadable
+from tracker.services.pacing import says
 from tracker.services.values import word_key
 from tracker.transports.base import Reply
 
 if TYPE_CHECKING:
-    from tracker.services.definition import Service, StatusSpec
-
-LARGEST_INDEXED = 10**6
-"""Bytes of a result up to which a content id is looked for in it."""
+    from tracker.services.definition import Service
+    from tracker.services.parts import ResultSpec, StatusSpec
 
 _GONE = (404, 410)
 _EXPLAINED = frozenset((State.FAILED, State.TIMEOUT, State.CANCELLED))
@@ -50,15 +40,15 @@ def read_create(service: Service, job: Job, reply: Reply) -> Reading | Failure:
         return _undefined(service, "create")
     if reply.fault is not None:
         return transport_failure(reply)
-    if (later := throttled(service, reply)) is not None:
-        return later
+    envelope = Envelope(reply, job)
+    if (failure := objection(service, envelope)) is not None:
+        return failure
     if spec.idempotency == "client_id" and reply.status == 409:
         return Reading(State.PROCESSING, server_id=job.local_id)
     redirected = 300 <= reply.status < 400 and spec.reads_headers and "location" in reply.headers
     if not 200 <= reply.status < 300 and not redirected:
-        return http_failure(service, job, reply)
-    envelope = Envelope(reply, job)
-    if spec.reads_body and not _load_body(envelope, reply) and spec.needs_body:
+        return http_failure(service, envelope)
+    if spec.reads_body and not envelope.load() and spec.needs_body:
         return unreadable(reply, "the reply is not JSON")
     try:
         found = spec.server_id.find(envelope) if spec.server_id is not None else None
@@ -82,7 +72,7 @@ def read_create(service: Service, job: Job, reply: Reply) -> Reading | Failure:
         word.text,
         estimated_seconds=values.seconds(soft(spec.estimated_seconds, envelope)),
         server_id=server_id,
-        captured=_capture(spec.capture, envelope) if spec.capture else {},
+        captured=all_found(spec.capture, envelope) if spec.capture else {},
     )
     reading = _hinted(service, reading, envelope)
     if word.state in _EXPLAINED or word.state is State.COMPLETED:
@@ -97,17 +87,17 @@ def read_status(service: Service, job: Job, reply: Reply) -> Reading | Failure:
         return _undefined(service, "status")
     if reply.fault is not None:
         return transport_failure(reply)
-    if (later := throttled(service, reply)) is not None:
-        return later
-    if says(spec.unknown, reply):
+    envelope = Envelope(reply, job)
+    if (failure := objection(service, envelope)) is not None:
+        return failure
+    if says(spec.unknown, envelope):
         return Reading(State.UNKNOWN_JOB)
     mapped = spec.http.get(reply.status) if spec.http else None
     if mapped is None and not 200 <= reply.status < 300:
         if reply.status in _GONE:
             return Reading(State.UNKNOWN_JOB)
-        return http_failure(service, job, reply)
-    envelope = Envelope(reply, job)
-    if spec.reads_body and not _load_body(envelope, reply) and spec.needs_body and mapped is None:
+        return http_failure(service, envelope)
+    if spec.reads_body and not envelope.load() and spec.needs_body and mapped is None:
         return unreadable(reply, "the reply is not JSON")
     if (other := _other_job(spec, job, envelope)) is not None:
         return unreadable(reply, service.redacted(other) or "")
@@ -124,57 +114,34 @@ def read_status(service: Service, job: Job, reply: Reply) -> Reading | Failure:
         None,
         _estimate(spec, envelope),
         None,
-        _capture(spec.capture, envelope) if spec.capture else {},
+        all_found(spec.capture, envelope) if spec.capture else {},
         None,
         None,
         values.identifier(soft(spec.version, envelope)) if spec.version is not None else None,
     )
     if spec.partial is not None and word.state is State.COMPLETED:
         reading = replace(reading, partial=bool(soft(spec.partial, envelope)))
+    if spec.expires_at is not None:
+        reading = replace(reading, expires_at=_moment(soft(spec.expires_at, envelope)))
     reading = _hinted(service, reading, envelope)
     if word.state in _EXPLAINED or word.state is State.COMPLETED:
         return _with_ending(service, reading, envelope, reply)
     return reading
 
 
-def read_result(service: Service, job: Job, reply: Reply) -> Content | Failure:
-    """The result that a reply carries: in memory, or in the reply's file.
-
-    A 202 says that the result is still being made: a failure that is tried again.
-    """
-    spec = service.result
-    if spec is None:
-        return _undefined(service, "result")
-    if reply.fault is not None:
-        return transport_failure(reply)
-    if (later := throttled(service, reply)) is not None:
-        return later
-    if reply.status == 202 or not 200 <= reply.status < 300:
-        return http_failure(service, job, reply)
-    content = Content(
-        media_type=values.line(reply.headers.get("content-type", ""), 200),
-        partial=reply.status == 206,
-    )
-    if reply.path is not None:
-        content.path, content.size, content.sha256 = str(reply.path), reply.size, reply.sha256
-    else:
-        content.body, content.size = reply.body, len(reply.body)
-        content.sha256 = hashlib.sha256(reply.body).hexdigest()
-    if spec.content_id is not None:
-        envelope = Envelope(reply, job)
-        if "body" in spec.content_id.roots:
-            envelope.body = _small_body(reply)
-        content.id = values.identifier(soft(spec.content_id, envelope))
-    return content
-
-
 def read_plain(service: Service, reply: Reply) -> Failure | None:
-    """None for any 2xx reply."""
+    """None for any 2xx reply that does not say otherwise."""
+    return failure_of(service, Envelope(reply, None))
+
+
+def failure_of(service: Service, envelope: Envelope) -> Failure | None:
+    """As `read_plain`; the body may be in the envelope afterwards. A 202 is a success here."""
+    reply = envelope.reply
     if reply.fault is not None:
         return transport_failure(reply)
-    if (later := throttled(service, reply)) is not None:
-        return later
-    return None if 200 <= reply.status < 300 else http_failure(service, None, reply)
+    if (failure := objection(service, envelope)) is not None:
+        return failure
+    return None if 200 <= reply.status < 300 else http_failure(service, envelope)
 
 
 def read_items(
@@ -182,10 +149,10 @@ def read_items(
 ) -> list[Json] | Failure:
     """The list that `items` finds in the body of a 2xx reply, which is then in the envelope."""
     reply = envelope.reply
-    failure = read_plain(service, reply)
+    failure = failure_of(service, envelope)
     if failure is not None:
         return failure
-    if not _load_body(envelope, reply):
+    if not envelope.load():
         return unreadable(reply, f"the {what} is not JSON")
     try:
         found = items.find(envelope)
@@ -196,51 +163,41 @@ def read_items(
 
 def read_update(service: Service, job: Job, reply: Reply) -> str | Failure | None:
     """The job's version there after an update; None where it is not told."""
-    failure = read_plain(service, reply)
+    envelope = Envelope(reply, job)
+    failure = failure_of(service, envelope)
     if failure is not None or service.update is None or service.update.version is None:
         return failure
-    envelope = Envelope(reply, job)
-    _load_body(envelope, reply)
+    envelope.load()
     return values.identifier(soft(service.update.version, envelope))
 
 
 def read_cancel(service: Service, reply: Reply) -> Failure | None:
     """None for a 2xx; also for what says that there is nothing to stop: how the job ended is for
     its status to tell."""
-    if (later := throttled(service, reply)) is not None:
-        return later
-    if reply.fault is None and (reply.status == 409 or _is_gone(service, reply)):
+    envelope = Envelope(reply, None)
+    over = reply.fault is None and (reply.status == 409 or is_gone(service, envelope))
+    if over and objection(service, envelope) is None:
         return None
-    return read_plain(service, reply)
+    return failure_of(service, envelope)
 
 
 def read_delete(service: Service, reply: Reply) -> Failure | None:
     """None when the job is gone there: a 2xx, or a 404 or 410 (it already was)."""
-    if (later := throttled(service, reply)) is not None:
-        return later
-    if reply.fault is None and _is_gone(service, reply):
+    envelope = Envelope(reply, None)
+    if reply.fault is None and objection(service, envelope) is None and is_gone(service, envelope):
         return None
-    return read_plain(service, reply)
+    return failure_of(service, envelope)
 
 
-def _is_gone(service: Service, reply: Reply) -> bool:
-    spec = service.status
-    unknown = spec.unknown if spec is not None else None
-    return reply.status in _GONE or says(unknown, reply)
+def is_gone(service: Service, envelope: Envelope) -> bool:
+    """Whether a reply says that the service does not know the job."""
+    unknown = service.status.unknown if service.status is not None else None
+    return envelope.reply.status in _GONE or says(unknown, envelope)
 
 
 def _undefined(service: Service, table: str) -> Failure:
     message = f"services.{service.name} has no {table}"
     return Failure(Fault.INVALID, message, sent=False)
-
-
-def _load_body(envelope: Envelope, reply: Reply) -> bool:
-    """Decode the body into the envelope; False when it is not JSON."""
-    try:
-        envelope.body = values.decode(reply.body)
-    except values.Undecodable:
-        return False
-    return True
 
 
 def _read_word(
@@ -277,18 +234,19 @@ def _with_ending(
     service: Service, reading: Reading, envelope: Envelope, reply: Reply
 ) -> Reading | Failure:
     """`reading` of a finished job, with its error or with the result that came along."""
-    readable = envelope.body is not None or _load_body(envelope, reply)
+    readable = envelope.load()
+    spec = service.result
+    if spec is not None and spec.request is not None:
+        reading = _fetchable(spec, reading, envelope)
     if reading.state in _EXPLAINED:
         error = service.status.error if service.status is not None else None
         found = values.explanation(soft(error, envelope))
         if found is None and reply.status >= 400:
-            found = http_failure(service, None, reply).message
-        value = service.result.value if service.result is not None else None
-        left = soft(value, envelope) or None
+            found = http_failure(service, envelope).message
+        left = soft(spec.value, envelope) or None if spec is not None else None
         return replace(
             reading, error=service.redacted(found), result=left, partial=left is not None
         )
-    spec = service.result
     if spec is None or spec.value is None:
         return reading
     if not readable and "body" in spec.value.roots:
@@ -301,9 +259,19 @@ def _with_ending(
     return replace(reading, result=result, content_id=content_id)
 
 
-def _capture(expressions: Mapping[str, Expression], envelope: Envelope) -> dict[str, Json]:
-    found = {name: soft(expression, envelope) for name, expression in expressions.items()}
-    return {name: value for name, value in found.items() if value is not None}
+def _fetchable(spec: ResultSpec, reading: Reading, envelope: Envelope) -> Reading:
+    """`reading` with whether there is a result to be fetched, and until when."""
+    if spec.when is not None and not says(spec.when, envelope):
+        return replace(reading, has_result=False)
+    if reading.expires_at is None and spec.expires_after is not None:
+        return replace(reading, expires_at=clock.to_text(clock.now() + spec.expires_after))
+    return reading
+
+
+def _moment(found: Json) -> str | None:
+    """A time that a service states, as the ledger writes it; 0 is none."""
+    moment = clock.to_moment(values.identifier(found))
+    return clock.to_text(moment) if moment is not None and 0 < moment < clock.LAST_SECOND else None
 
 
 def _hinted(service: Service, reading: Reading, envelope: Envelope) -> Reading:
@@ -311,8 +279,7 @@ def _hinted(service: Service, reading: Reading, envelope: Envelope) -> Reading:
     if not service.pacing.retry_after:
         return reading
     cap = service.retry_after_cap
-    wait = pacing.retry_after(service.pacing, envelope.reply, cap, envelope.body)
-    return replace(reading, retry_after=wait)
+    return replace(reading, retry_after=pacing.retry_after(service.pacing, envelope, cap))
 
 
 def _estimate(spec: StatusSpec, envelope: Envelope) -> float | None:
@@ -334,16 +301,3 @@ def _progress(spec: StatusSpec, envelope: Envelope) -> float | None:
     if progress.whole is not None:
         whole = soft(progress.whole, envelope)
     return values.fraction(soft(progress.part, envelope), whole)
-
-
-def _small_body(reply: Reply) -> Json:
-    """The JSON of a small reply, also of one in a file; None for anything else."""
-    media_type = reply.headers.get("content-type", "application/json").partition(";")[0]
-    if not re.search(r"[/+]json\s*$", media_type, re.IGNORECASE):
-        return None
-    try:
-        if reply.path is None:
-            return values.decode(reply.body) if len(reply.body) <= LARGEST_INDEXED else None
-        return values.decode(reply.path.read_bytes()) if reply.size <= LARGEST_INDEXED else None
-    except (OSError, values.Undecodable):
-        return None

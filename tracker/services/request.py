@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,8 @@ class Fields:
 class Request:
     """A compiled request table. ``timeout`` is seconds; ``auth`` None sends credentials only to
     base_url's origin; ``placeholders`` are those of everything but the headers, ``in_headers``
-    those of the headers."""
+    those of the headers. A ``form`` is urlencoded, unless it is ``multipart`` or comes with a file;
+    with ``file_optional`` a job without a file sends none."""
 
     key: str
     method: str
@@ -65,8 +66,10 @@ class Request:
     json: Maker | None = None
     form: Fields | None = None
     body: Maker | None = None
+    multipart: bool = False
     file: bool = False
     file_field: str | None = None
+    file_optional: bool = False
     placeholders: frozenset[Placeholder] = frozenset()
     in_headers: frozenset[Placeholder] = frozenset()
     operation: str | None = None
@@ -86,6 +89,8 @@ class Request:
         self, service: Service, job: Job, idempotency_key: str | None = None, max_bytes: int = 0
     ) -> Call:
         """The call for `job`. Raises UsageError: a value is missing or cannot be carried."""
+        if service.vars:
+            job = replace(job, vars={**service.vars, **job.vars})
         url = self.url(job, idempotency_key)
         call = Call(
             service.name,
@@ -109,6 +114,8 @@ class Request:
             place = self.site.aws
             endpoint = Endpoint(place.endpoint_url, place.region, timeout=self.timeout)
             call.task = Ask(endpoint, place.client, self.operation)
+        elif self.site.aws is not None:
+            call.transport = "requests"
         return call
 
     def _guard(self, call: Call) -> None:
@@ -129,12 +136,15 @@ class Request:
             _default_type(call, "text/plain; charset=utf-8")
         if self.form is not None:
             call.form = _texts(self.form, job, idempotency_key)
+            call.multipart = self.multipart
         if self.file:
             self._attach(call, job)
 
     def _attach(self, call: Call, job: Job) -> None:
         spooled = job.input or {}
         if not spooled.get("path"):
+            if self.file_optional:
+                return
             raise UsageError(f"{self.key}.file needs a submitted file, which the job does not have")
         call.file = Path(str(spooled["path"]))
         call.file_field = self.file_field
@@ -155,7 +165,7 @@ def read_request(
 
     Raises ConfigError.
     """
-    if site.aws is not None:
+    if site.aws is not None and not {"url", "path"} & set(table.names()):
         return _read_operation(table, site, timeout, roots)
     names: set[Placeholder] = set()
     method = table.string("method", method).upper()
@@ -180,12 +190,16 @@ def read_request(
         json=_read_json(table, roots, names),
         form=_read_fields(table, "form", roots, names),
         body=_read_body(table, roots, names),
+        multipart=table.boolean("multipart", False),
         file=file is not False,
-        file_field=file if isinstance(file, str) else None,
+        file_field=file.removesuffix("?") if isinstance(file, str) else None,
+        file_optional=isinstance(file, str) and file.endswith("?"),
         placeholders=frozenset(names),
         in_headers=frozenset(in_headers),
     )
     table.finish()
+    if request.multipart and request.form is None:
+        raise ConfigError(f"{table.path}.multipart: goes with a form")
     bodies = [name for name in ("json", "body", "form", "file") if getattr(request, name)]
     if len(bodies) > 1 and not (bodies == ["form", "file"] and request.file_field):
         raise ConfigError(
@@ -291,7 +305,7 @@ def _read_file(table: Table) -> str | bool:
     value = table.raw("file")
     if value is None:
         return False
-    if not isinstance(value, (str, bool)) or value == "":
+    if not isinstance(value, (str, bool)) or value in ("", "?"):
         table.fail("file", "expected true or the name of a form field")
     return value
 

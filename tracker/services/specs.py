@@ -1,21 +1,16 @@
-"""The tables ``create``, ``status``, ``result``, ``delete`` and ``cleanup`` of a service."""
+"""The tables of a service's calls, but for ``create`` and ``result``."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from tracker.config import read_ages
-from tracker.errors import ConfigError, UsageError
+from tracker.errors import ConfigError
 from tracker.listed import RULES, Merging
-from tracker.model import Job
-from tracker.schedule import RetryPolicy
-from tracker.services import headers as header_rules
-from tracker.services.definition import (
-    IDEMPOTENCY,
-    KEEP,
+from tracker.services.expression import Expression, compile_expression, expression_in
+from tracker.services.parts import (
     BulkSpec,
     CancelSpec,
     CleanupSpec,
@@ -23,98 +18,26 @@ from tracker.services.definition import (
     DeleteSpec,
     ListSpec,
     Progress,
-    ResultSpec,
     StatusSpec,
     UpdateSpec,
 )
-from tracker.services.expression import Expression, compile_expression, expression_in
-from tracker.services.request import Fields, Request, read_request
+from tracker.services.specs_common import Shared, named_expressions, reads
 from tracker.services.template import (
     BULK_ROOTS,
     CLEANUP_ROOTS,
-    CREATE_ROOTS,
     LATER_ROOTS,
     LIST_ROOTS,
-    PLACE_FIELDS,
     UPDATE_ROOTS,
-    Maker,
 )
-from tracker.services.url import Site
 from tracker.tables import Table
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What all requests of one service have in common."""
-
-    site: Site
-    headers: dict[str, str]
-    timeout: float
-
-    def request(self, table: Table, roots: frozenset[str], method: str = "GET") -> Request:
-        """The table's ``request``. Raises ConfigError."""
-        inner = table.optional_table("request")
-        if inner is None:
-            raise ConfigError(f"{table.key('request')}: is missing")
-        return read_request(inner, self.site, self.headers, self.timeout, roots, method)
-
-
-def read_create(table: Table, shared: Shared) -> CreateSpec:
-    """``[services.X.create]``. Raises ConfigError."""
-    request = shared.request(table, CREATE_ROOTS, "POST")
-    idempotency = table.choice("idempotency", IDEMPOTENCY, "none")
-    name = table.optional_string("idempotency_key")
-    if idempotency == "lookup":
-        table.fail("idempotency", '"lookup" is not supported yet')
-    if name is not None and idempotency not in ("header", "field"):
-        table.fail("idempotency_key", "goes with idempotency = header or field")
-    server_id = expression_in(table, "server_id")
-    if server_id is None and idempotency != "client_id":
-        table.fail("server_id", "is missing", 'an expression such as "body.id"')
-    if idempotency == "header":
-        request = _key_in_header(request, name or "Idempotency-Key", table)
-    elif idempotency == "field":
-        request = _key_in_field(request, name or "idempotency_key", table)
-    elif idempotency == "client_id" and not request.uses & {"client_id", "local_id"}:
-        raise ConfigError(f"{request.key}: sends no {{client_id}}, which idempotency needs")
-    upload = table.optional_boolean("upload")
-    places = {f"input.{name}" for name in PLACE_FIELDS}
-    if upload is False and request.uses & places:
-        used = min(request.uses & places)
-        table.fail("upload", f"the request uses {used}, which only an upload gives")
-    state = expression_in(table, "state")
-    extras = [
-        expression_in(table, "estimated_seconds"),
-        *(capture := _capture(table)).values(),
-    ]
-    table.finish()
-    needed = [state, None if idempotency == "client_id" else server_id]
-    return CreateSpec(
-        request,
-        idempotency,
-        name or "",
-        server_id,
-        state,
-        extras[0],
-        capture,
-        needs_body=_reads(needed, "body"),
-        reads_body=_reads([*needed, server_id, *extras], "body"),
-        reads_headers=_reads([server_id], "headers", "http"),
-        upload=bool(request.uses & places) if upload is None else upload,
-    )
 
 
 def read_status(table: Table, shared: Shared, create: CreateSpec | None) -> StatusSpec:
     """``[services.X.status]``. Raises ConfigError."""
-    request = shared.request(table, LATER_ROOTS)
-    state, error = expression_in(table, "state"), expression_in(table, "error")
-    estimate, version = (
-        expression_in(table, "estimated_seconds"),
-        expression_in(table, "version"),
-    )
-    progress, capture = _progress(table), _capture(table)
-    partial, unknown = expression_in(table, "partial"), expression_in(table, "unknown")
-    estimated_at = expression_in(table, "estimated_at")
+    request, state = shared.request(table, LATER_ROOTS), expression_in(table, "state")
+    progress, capture = _progress(table), named_expressions(table, "capture")
+    names = ("error", "estimated_seconds", "version", "partial", "estimated_at", "expires_at")
+    others = {name: expression_in(table, name) for name in names}
     codes = _codes(table)
     if state is None and not codes:
         table.fail("state", "is missing", 'an expression such as "body.status"')
@@ -125,25 +48,22 @@ def read_status(table: Table, shared: Shared, create: CreateSpec | None) -> Stat
         check = _default_check(create) if server_id is None else None
     bulk_table = table.optional_table("bulk")
     bulk = _read_bulk(bulk_table, shared) if bulk_table is not None else None
+    unknown = expression_in(table, "unknown")
     table.finish()
     amounts = [progress.part, progress.whole] if progress else []
-    others = [partial, estimated_at, error, estimate, version, check, *amounts, *capture.values()]
+    looked_at = [state, check, *others.values(), *amounts, *capture.values()]
     return StatusSpec(
         request,
         state,
         progress,
-        error,
-        estimate,
-        check,
-        version,
-        partial,
-        unknown,
-        estimated_at,
-        codes,
-        capture,
-        needs_body=_reads([state], "body"),
-        reads_body=_reads([state, *others], "body"),
+        server_id=check,
+        unknown=unknown,
+        http=codes,
+        capture=capture,
+        needs_body=reads([state], "body"),
+        reads_body=reads(looked_at, "body"),
         bulk=bulk,
+        **others,
     )
 
 
@@ -176,29 +96,6 @@ def _default_check(create: CreateSpec | None) -> Expression | None:
     return found if found is not None and found.plain and "body" in found.roots else None
 
 
-def read_result(table: Table, shared: Shared, retry: RetryPolicy) -> ResultSpec:
-    """``[services.X.result]``; `retry` gives its base and cap. Raises ConfigError."""
-    request = shared.request(table, LATER_ROOTS) if "request" in table.names() else None
-    value, content_id = (
-        expression_in(table, "value"),
-        expression_in(table, "content_id"),
-    )
-    if (request is None) == (value is None):
-        raise ConfigError(f"{table.path}: expected a request or a value")
-    spec = ResultSpec(
-        request,
-        value,
-        content_id,
-        read_retry(table.table("retry"), replace(retry, attempts=3)),
-        table.size("max_bytes", 2**30),
-        table.choice("keep", KEEP, "auto"),
-    )
-    if request is None and spec.keep != "auto":
-        table.fail("keep", "goes with a request: a value is kept in the row")
-    table.finish()
-    return spec
-
-
 def read_update(table: Table, shared: Shared) -> UpdateSpec:
     """``[services.X.update]``. Raises ConfigError."""
     request = shared.request(table, UPDATE_ROOTS, "PATCH")
@@ -211,9 +108,9 @@ def read_update(table: Table, shared: Shared) -> UpdateSpec:
 
 def read_cancel(table: Table, shared: Shared) -> CancelSpec:
     """``[services.X.cancel]``. Raises ConfigError."""
-    request = shared.request(table, LATER_ROOTS, "POST")
+    spec = CancelSpec(shared.request(table, LATER_ROOTS, "POST"), ends=table.boolean("ends", False))
     table.finish()
-    return CancelSpec(request)
+    return spec
 
 
 def read_list(table: Table, shared: Shared, status: StatusSpec | None) -> ListSpec:
@@ -243,8 +140,8 @@ def read_list(table: Table, shared: Shared, status: StatusSpec | None) -> ListSp
         updated_at=expression_in(table, "updated_at"),
         next=expression_in(table, "next") if following not in (None, "link") else None,
         link=following == "link",
-        fields=_named(table, "fields"),
-        capture=_named(table, "capture"),
+        fields=named_expressions(table, "fields"),
+        capture=named_expressions(table, "capture"),
         after=table.strings("after"),
         since_overlap=table.duration("since_overlap", 60.0),
     )
@@ -277,36 +174,6 @@ def read_cleanup(table: Table, shared: Shared) -> CleanupSpec:
         spec = replace(spec, most=1)
     table.finish()
     return spec
-
-
-def read_retry(table: Table, default: RetryPolicy) -> RetryPolicy:
-    """A ``retry`` table over its `default`. Raises ConfigError."""
-    base, cap = read_curve(table, default.base, default.cap)
-    attempts = table.integer("attempts", default.attempts, low=1, high=100)
-    table.finish()
-    return RetryPolicy(base, cap, attempts)
-
-
-def read_curve(table: Table, base: float, cap: float) -> tuple[float, float]:
-    """``base`` and ``cap`` of a backoff, in seconds. Raises ConfigError."""
-    base = table.duration("base", base, positive=True)
-    limit = table.optional_duration("cap", positive=True)
-    if limit is not None and limit < base:
-        table.fail("cap", f"is shorter than the base of {base:g} s")
-    return base, max(cap, base) if limit is None else limit
-
-
-def _capture(table: Table) -> dict[str, Expression]:
-    return _named(table, "capture")
-
-
-def _named(table: Table, what: str) -> dict[str, Expression]:
-    key, found = table.key(what), {}
-    for name, text in (table.optional_mapping(what) or {}).items():
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or not isinstance(text, str):
-            raise ConfigError(f"{key}.{name}: expected a plain name and an expression")
-        found[name] = compile_expression(text, f"{key}.{name}")
-    return found
 
 
 def _codes(table: Table) -> dict[int, str]:
@@ -343,49 +210,3 @@ def _progress_table(table: Table) -> Progress:
     if num is not None and den is not None and len(given) == 2:
         return Progress(num, 1.0, den)
     raise ConfigError(f"{table.path}: expected percent, or fraction, or num and den")
-
-
-def _reads(expressions: list[Expression | None], *roots: str) -> bool:
-    return any(item is not None and item.roots & set(roots) for item in expressions)
-
-
-def _key(job: Job, idempotency_key: str | None) -> str:
-    return idempotency_key or job.local_id
-
-
-def _key_in_header(request: Request, name: str, table: Table) -> Request:
-    header_rules.check_name(name, table.key("idempotency_key"))
-    fixed = header_rules.merged(request.headers.fixed, {}, {name})
-    made = (*request.headers.made, (name, _key))
-    return replace(request, headers=Fields(request.headers.key, fixed, made))
-
-
-def _key_in_field(request: Request, path: str, table: Table) -> Request:
-    steps = path.split(".")
-    if not all(steps):
-        table.fail("idempotency_key", "expected a field such as meta.request_id")
-    if request.body is not None or (request.file and request.file_field is None):
-        raise ConfigError(f"{request.key}: idempotency = field needs a json or a form")
-    if request.form is not None or request.file:
-        form = request.form or Fields(f"{request.key}.form", {})
-        return replace(request, form=replace(form, made=(*form.made, (path, _key))))
-    return replace(request, json=_with_field(request.json, steps, f"{request.key}.json"))
-
-
-def _with_field(inner: Maker | None, steps: list[str], key: str) -> Maker:
-    def make(job: Job, idempotency_key: str | None) -> Any:
-        # Copied along the way: a json that is "{payload}" is the job's own payload.
-        value = {} if inner is None else inner(job, idempotency_key)
-        top = here = _copied(value, key)
-        for step in steps[:-1]:
-            here[step] = here = _copied(here.get(step, {}), key)
-        here[steps[-1]] = _key(job, idempotency_key)
-        return top
-
-    return make
-
-
-def _copied(value: Any, key: str) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise UsageError(f"{key}: expected an object to put the idempotency key into")
-    return dict(value)

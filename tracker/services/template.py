@@ -43,10 +43,11 @@ INPUT_FIELDS = ("name", "size", "media_type", "sha256", *PLACE_FIELDS)
 ROOTS = frozenset(
     ("server_id", "local_id", "client_id", "idempotency_key", "payload", "vars", "input", "job")
 )
-LIST_ROOTS = frozenset(("cursor", "since"))
+LIST_ROOTS = frozenset(("cursor", "since", "vars"))
 UPDATE_ROOTS = (ROOTS - {"idempotency_key"}) | {"changes"}
 CREATE_ROOTS = ROOTS - {"server_id"}
 LATER_ROOTS = ROOTS - {"idempotency_key"}
+RESULT_ROOTS = LATER_ROOTS | {"cursor"}
 BULK_ROOTS = (LATER_ROOTS - {"server_id", "local_id", "client_id", "input"}) | {"server_ids"}
 CLEANUP_ROOTS = (LATER_ROOTS - {"input", "job"}) | {"server_ids"}
 
@@ -114,8 +115,8 @@ def _placeholder(inside: str, key: str, roots: frozenset[str], raw: bool) -> Pla
 def _getter(root: str, steps: tuple[str | int, ...], key: str) -> Maker:
     if root == "payload":
         return lambda job, _: _walk(job.payload, steps)
-    if root in LIST_ROOTS:
-        return lambda job, _: job.vars.get(root, MISSING)
+    if root in ("cursor", "since"):
+        return lambda job, _: MISSING if getattr(job, root) is None else getattr(job, root)
     if root == "changes":
         return lambda job, _: _walk(job.changes, steps)
     if root == "vars" and steps:
@@ -225,13 +226,7 @@ def compile_json(value: Any, key: str, roots: frozenset[str], names: set[Placeho
     if isinstance(value, str):
         return _compile_string(value, key, roots, names)
     if isinstance(value, Mapping):
-        makers = [(k, compile_json(v, f"{key}.{k}", roots, names)) for k, v in value.items()]
-
-        def make_object(job: Job, idempotency_key: str | None) -> Any:
-            made = ((k, make(job, idempotency_key)) for k, make in makers)
-            return {k: v for k, v in made if v is not MISSING}
-
-        return make_object
+        return _compile_object(value, key, roots, names)
     if isinstance(value, list):
         items = [compile_json(v, f"{key}[{i}]", roots, names) for i, v in enumerate(value)]
 
@@ -243,6 +238,28 @@ def compile_json(value: Any, key: str, roots: frozenset[str], names: set[Placeho
     if not isinstance(value, (bool, int, float)) or value - value != 0:
         raise ConfigError(f"{key}: expected a JSON value, got {shown(value)}", "quote it")
     return lambda job, _: value
+
+
+def _compile_object(
+    value: Mapping[str, Any], key: str, roots: frozenset[str], names: set[Placeholder]
+) -> Maker:
+    """Of an object; the fields of another one, named by ``*``, come below its own."""
+    below = value.get("*")
+    if below is not None and not (isinstance(below, str) and re.fullmatch(r"\{[^{}]+\}", below)):
+        raise ConfigError(f'{key}."*": expected one placeholder, such as "{{payload}}"')
+    makers = [(k, compile_json(v, f"{key}.{k}", roots, names)) for k, v in value.items()]
+
+    def make(job: Job, idempotency_key: str | None) -> Any:
+        made = {k: make(job, idempotency_key) for k, make in makers}
+        found = {k: v for k, v in made.items() if v is not MISSING}
+        rest = found.pop("*", None)
+        if rest is None:
+            return found
+        if not isinstance(rest, Mapping):
+            raise UsageError(f'{key}."*": {below} is no object')
+        return {**rest, **found}
+
+    return make
 
 
 def _compile_string(text: str, key: str, roots: frozenset[str], names: set[Placeholder]) -> Maker:

@@ -289,7 +289,7 @@ class Claims(Ledger):
 def job_from(row: tuple[Any, ...]) -> tuple[Job, str]:
     """The job in a row of ``job_columns``, and why its JSON cannot be read ("" when it can)."""
     job, why = Job(*row[:21]), ""
-    job.remote_version = row[23]
+    job.remote_version, job.expires_at = row[23:25]
     try:
         job.payload, job.vars = from_json(row[21]), from_json(row[22])
     except ValueError as error:
@@ -303,7 +303,8 @@ def _operations(
     objects: dict[int, StoredObject],
 ) -> Claimed:
     claimed = Claimed()
-    for id_, local_id, kind, lease, attempts, key, payload, service, account, object_id, *_ in rows:
+    for row in rows:
+        id_, local_id, kind, lease, attempts, key, payload, service, account, object_id = row[:10]
         job, why = jobs.get(local_id) or (
             Job(0, local_id, service, account, None, ""),
             "" if kind in OUTLIVING else "its job has no row",
@@ -325,6 +326,7 @@ def _operations(
             service,
             account,
             objects.get(object_id),
+            row[12],
         )
         if why:
             claimed.unreadable.append(Unreadable(operation, why))

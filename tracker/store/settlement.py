@@ -169,6 +169,7 @@ class Settlement(Syncing):
                     "now": clock.to_text(now),
                     "http_status": attempted.http_status or None,
                     "error": _text(attempted.error),
+                    "payload": None if attempted.payload is None else to_json(attempted.payload),
                 },
             )
         if not rows:
@@ -264,6 +265,7 @@ def _changed(running: Running, at: str) -> dict[str, Any]:
         "remote_state": _text(running.remote_state),
         "remote_version": _text(running.remote_version),
         "estimated_seconds": running.estimated_seconds,
+        "expires_at": running.expires_at,
         "vars": to_json(running.vars) if running.vars is not None else None,
         "now": at,
     }
@@ -287,6 +289,7 @@ def _transition(change: Transition, now: float) -> dict[str, Any]:
         "vars": to_json(change.vars) if change.vars is not None else None,
         "accepted": change.accepted,
         "deadline_at": _at(now, change.give_up_after),
+        "expires_at": change.expires_at,
         "next_poll_at": _at(now, change.next_delay),
         "polled": change.polled,
         "http_status": change.http_status or None,

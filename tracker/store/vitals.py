@@ -12,6 +12,10 @@ STUCK_SECONDS = 1800.0
 """A job that is processing, or an operation that is due, for longer than this is stuck (P12)."""
 
 DAY = 86400.0
+
+LATE_SECONDS = 60.0
+"""What has been due for longer than this should have been fetched."""
+
 SHOWN = 20
 TABLES = (
     "processing_jobs",
@@ -35,6 +39,8 @@ class Vitals(Ledger):
             "stuck": clock.to_text(now - STUCK_SECONDS),
             "day": clock.to_text(now - DAY),
             "right": to_json(list(RIGHT_REASONS)),
+            "soon": clock.to_text(now + DAY),
+            "late": clock.to_text(now - LATE_SECONDS),
             "limit": SHOWN,
         }
         oldest = self.database.read(self.sql["oldest_operation"])[0][0]
@@ -44,6 +50,10 @@ class Vitals(Ledger):
             if oldest is None
             else round(now - clock.read(oldest, now), 1),
             "stuck_jobs": [row[0] for row in self.database.read(self.sql["stuck_jobs"], at)],
+            "expiring": [
+                {"local_id": row[0], "expires_at": row[1]}
+                for row in self.database.read(self.sql["expiring"], at)
+            ],
             "stuck_operations": self.database.read(self.sql["stuck_operations"], at)[0][0],
             "ended_last_day": ended,
             "success_rate": None if not ended else right / ended,

@@ -30,9 +30,10 @@ class Call:
     ``max_bytes`` bounds the decoded body. With ``sink`` the body of a 2xx reply goes to that file
     (created 0600) instead of memory. ``file`` is sent as the body, streamed; with ``file_field``
     it is sent as that field of a multipart form, beside ``form``; ``form`` alone is sent
-    urlencoded. ``argv`` is the command of a ``RUN`` call (`tracker.transports.command`), which
-    gets ``body`` as its standard input; ``task`` is what `tracker.transports.s3` is asked to do.
-    ``tag`` is the sender's own.
+    urlencoded, or as ``multipart``. ``argv`` is the command of a ``RUN`` call
+    (`tracker.transports.command`), which gets ``body`` as its standard input; ``task`` is what
+    `tracker.transports.s3` is asked to do. ``transport`` is the way out of a call that does not
+    take its service's ("": it does); ``tag`` is the sender's own.
     """
 
     service: str
@@ -41,6 +42,7 @@ class Call:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes | None = None
     form: dict[str, str] | None = None
+    multipart: bool = False
     file: Path | None = None
     file_field: str | None = None
     file_name: str | None = None
@@ -51,6 +53,7 @@ class Call:
     credential: Credential | None = None
     argv: list[str] | None = None
     task: Task | Ask | None = None
+    transport: str = ""
     tag: Any = None
 
 

@@ -85,6 +85,10 @@ def open_upload(call: Call) -> Upload:
     """The body of `call`. Raises `Problem` (INVALID) when its file cannot be read."""
     if call.file is not None:
         return _file(call, call.file)
+    if call.form is not None and call.multipart:
+        boundary = secrets.token_hex(16)
+        content = _fields(boundary, call.form) + f"--{boundary}--\r\n".encode()
+        return Upload(content, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
     if call.form is not None:
         content = urlencode(call.form).encode("ascii")
         return Upload(content, defaults={"Content-Type": "application/x-www-form-urlencoded"})
@@ -99,8 +103,7 @@ def _file(call: Call, path: Path) -> Upload:
         defaults = {"Content-Type": "application/octet-stream"}
         return Upload(stream, {"Content-Length": str(size)}, defaults)
     boundary = secrets.token_hex(16)
-    head = b"".join(_field(boundary, name, value) for name, value in (call.form or {}).items())
-    head += _part(boundary, call.file_field, name)
+    head = _fields(boundary, call.form or {}) + _part(boundary, call.file_field, name)
     stream = Stream(file, size, head, f"\r\n--{boundary}--\r\n".encode())
     headers = {
         "Content-Type": f"multipart/form-data; boundary={boundary}",
@@ -132,8 +135,11 @@ def _disposition(boundary: str, name: str) -> str:
     return f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"'
 
 
-def _field(boundary: str, name: str, value: str) -> bytes:
-    return f"{_disposition(boundary, name)}\r\n\r\n{value}\r\n".encode()
+def _fields(boundary: str, form: Mapping[str, str]) -> bytes:
+    return b"".join(
+        f"{_disposition(boundary, name)}\r\n\r\n{value}\r\n".encode()
+        for name, value in form.items()
+    )
 
 
 def _part(boundary: str, field: str, name: str) -> bytes:
