@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import click
@@ -26,43 +27,36 @@ def list_(settings: Settings, as_json: bool) -> None:
     tracker services list
     """
     with settings.open() as tracker:
-        budgets = tracker.store.budgets()
-        found = []
-        for service in tracker.services.values():
-            budget = budgets.get((service.name, service.account))
-            paused = budget is not None and budget.paused_for > 0
-            found.append(
-                {
-                    "service": service.name,
-                    "base_url": service.base_url,
-                    "seconds_between_calls": service.rate,
-                    "concurrency": service.concurrency,
-                    "poll_every_seconds": service.poll.every,
-                    "running_jobs": (running := tracker.store.count_due(service.name)),
-                    "possible_every_seconds": service.possible_every(running),
-                    "paused_until": budget.paused_until if budget and paused else None,
-                    "paused_why": budget.why if budget and paused else None,
-                }
-            )
+        found = tracker.service_list()
     if as_json:
         print_json(found)
         return
-    columns = ("SERVICE", "URL", "CALLS", "POLLED EVERY", "POSSIBLE", "RUNNING", "PAUSED")
-    print_table(columns, [_row(one) for one in found])
+    columns = ("SERVICE", "URL", "CALLS", "LEFT", "POLLED EVERY", "POSSIBLE", "RUNNING", "PAUSED")
+    print_table(columns, [row for one in found for row in _rows(one)])
 
 
-def _row(one: dict[str, Any]) -> tuple[Any, ...]:
-    distance = one["seconds_between_calls"]
-    paused = f"until {one['paused_until']}: {one['paused_why']}" if one["paused_until"] else ""
-    return (
-        one["service"],
-        one["base_url"],
-        "unlimited" if distance is None else f"{1 / distance:g}/s",
+def _rows(one: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    about = (
         f"{one['poll_every_seconds']:g} s",
         f"{one['possible_every_seconds']:.3g} s",
         one["running_jobs"],
-        paused,
     )
+    for calls, budget in one["budgets"].items():
+        distance, paused = budget["seconds_between_calls"], ""
+        if budget["paused_until"]:
+            paused = f"until {budget['paused_until']}: {budget['paused_why']}"
+        yield (
+            one["service"] + (f" ({calls})" if calls else ""),
+            "" if calls else one["base_url"],
+            "unlimited" if distance is None else _rate(distance),
+            "" if distance is None else budget["calls_left_this_second"],
+            *(("", "", "") if calls else about),
+            paused,
+        )
+
+
+def _rate(distance: float) -> str:
+    return f"{1 / distance:g}/s" if distance <= 1 else f"one in {distance:g} s"
 
 
 @command.command()

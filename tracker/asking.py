@@ -64,7 +64,8 @@ class Asking(Serving):
         """Why a listing was not made, in words."""
         if self.store.is_paused():
             return "all polling is paused, see: tracker resume"
-        budget = self.store.budget(service, self.services.find(service).account)
+        account = self.services.find(service).account
+        budget = self._budget_for(service, account, Kind.REFRESH)
         if budget.paused_for:
             return f"{service} is paused: {budget.why}"
         if service in owed:

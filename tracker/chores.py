@@ -11,7 +11,7 @@ from tracker import clock
 from tracker.errors import TrackerError
 from tracker.model import Fault
 from tracker.store import Store
-from tracker.store.budgets import Budget
+from tracker.store.budgets import Budget, Place
 from tracker.store.refreshing import Wanted
 from tracker.summary import Summary
 
@@ -71,19 +71,25 @@ class Comeback:
         paused = {place: one for place, one in self._store.budgets().items() if one.paused_for}
         return bool(paused) and (self._signed_in(paused, now) + self._network_came()) > 0
 
-    def _signed_in(self, paused: Mapping[tuple[str, str], Budget], now: float) -> int:
+    def _signed_in(self, paused: Mapping[Place, Budget], now: float) -> int:
         back = 0
         for service in self._services:
-            budget = paused.get((service.name, service.account))
-            if budget is None or budget.fault not in (Fault.SIGNED_OUT, Fault.UNAUTHORISED):
+            refused = [
+                one
+                for (name, account, _), one in paused.items()
+                if (name, account) == (service.name, service.account)
+                and one.fault in (Fault.SIGNED_OUT, Fault.UNAUTHORISED)
+            ]
+            if not refused:
                 continue
+            budget = refused[0]
             credential = service.credential
             slow = service.transport == "aws" or (credential is not None and credential.slow)
             if slow and now < self._ask_at[service.name]:
                 continue
             self._ask_at[service.name] = now + ASK_SECONDS
             if _is_back(service, budget.fault == Fault.SIGNED_OUT):
-                back += self._store.probe_now([budget.fault], service.name)
+                back += self._store.probe_now([str(budget.fault)], service.name)
         return back
 
     def _network_came(self) -> int:

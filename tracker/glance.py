@@ -45,7 +45,7 @@ def _quiet(connection: sqlite3.Connection, configuration: str) -> bool:
         ("services_with_operations", "earliest_attempt"),
     ):
         for (service,) in connection.execute(sql[services]).fetchall():
-            parameters = {"service": service, "now": now}
+            parameters = {"service": service, "now": now, "kinds": None}
             row = connection.execute(sql[earliest], parameters).fetchone()
             if row is not None and row[0] is not None and row[0] <= now:
                 return False

@@ -25,8 +25,14 @@ def health(store: Store, services: Services) -> dict[str, Json]:
     found["operations"] = {state: states.get(state, 0) for state in ("pending", "in_doubt", "dead")}
     found["all_paused"] = store.is_paused()
     found["paused"] = [
-        {"service": service, "account": account, "until": one.paused_until, "why": one.why}
-        for (service, account), one in store.budgets().items()
+        {
+            "service": service,
+            "account": account,
+            "calls": calls,
+            "until": one.paused_until,
+            "why": one.why,
+        }
+        for (service, account, calls), one in store.budgets().items()
         if one.paused_for
     ]
     found["listings"] = [one for one in store.listings() if one["service"] in services]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -147,6 +148,17 @@ OUTLIVING = frozenset({Kind.CLEAN_UP, Kind.NOTIFY, Kind.REFRESH, Kind.REMOVE_OBJ
 SYNC = (Kind.UPLOAD_INPUT, Kind.CREATE, Kind.UPDATE, Kind.CANCEL, Kind.DELETE)
 """Kinds that a job owes its service in the order in which they were asked for: the next one waits
 until the one before it is done."""
+
+POLL = "poll"
+"""What is done for a running job, beside its operations."""
+
+CALLS_OF: Mapping[str, str] = {
+    POLL: "reads",
+    Kind.FETCH_RESULT: "reads",
+    Kind.CREATE: "creates",
+    Kind.REFRESH: "lists",
+}
+"""The kind of call to a service that a poll, or an operation of some kinds, is."""
 
 UPLOADS, REMOVALS, FILES = "storage:uploads", "storage:removals", "storage:files"
 """Lanes of the tracker's own; no service's name has a colon."""

@@ -270,6 +270,7 @@ class Poller:
         self._pending.add(executed.outcomes, hurry=work.unrepeatable)
         try:
             self._pending.add(self._traffic.note_result(work, executed.failure))
+            self._pending.add(self._traffic.note_reply(work, reply))
         except DatabaseBusy as error:
             # The outcome is what counts; the next call will tell the budget the same.
             log.warning("%s: %s", work.lane.name, error)

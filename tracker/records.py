@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from tracker import clock
 from tracker.errors import Impossible, UsageError
-from tracker.model import ACTIVE, FINISHED, Json, OperationState, ProcessingJob, Status
+from tracker.model import ACTIVE, FINISHED, POLL, Json, OperationState, ProcessingJob, Status
 from tracker.objects import StoredObject
 
 if TYPE_CHECKING:
     from tracker.services import Services
     from tracker.store import Store
+    from tracker.store.budgets import Budget
     from tracker.store.reads import EventRow
 
 
@@ -192,18 +193,31 @@ class Records:
         found = self.get(job)
         service = self.services.get(found.service)
         owed = self.store.operations_of(found.local_id)
-        calling, account = found.service, found.account
+        calling, account, kind = found.service, found.account, POLL
         if owed and found.status != Status.PROCESSING:
-            calling, account = owed[0]["service"], owed[0]["account"]
+            calling, account, kind = (owed[0][name] for name in ("service", "account", "kind"))
         return explain(
             found,
             owed,
-            self.store.budget(calling, account),
+            self._budget_for(calling, account, kind),
             now=self.store.now(),
             paused=self.store.is_paused(),
             known=service is not None,
             every=service.poll.every if service is not None else 0.0,
         )
+
+    def service_list(self) -> Rows:
+        """The services: how fast they may be called, how many calls are left this second, until
+        when they are paused and why (of those budgets that polls use, and by kind of call in
+        ``budgets``), and how often each running job can be polled at that rate, in seconds."""
+        from tracker.overview import overview
+
+        return overview(self.store, self.services)
+
+    def _budget_for(self, service: str, account: str, kind: str = POLL) -> Budget:
+        """The budget that a poll, or an operation of this kind, depends on."""
+        found = self.services.get(service)
+        return self.store.budget(service, account, found.calls_of(kind) if found else "")
 
 
 def check_json(what: str, value: Any) -> None:

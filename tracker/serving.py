@@ -223,13 +223,13 @@ class Serving(Records):
 
     def _has_work(self, job: ProcessingJob, polls_before: int) -> bool:
         waiting = job.status == Status.PROCESSING and job.poll_count == polls_before
-        if waiting and not self.store.budget(job.service, job.account).paused_for:
+        if waiting and not self._budget_for(job.service, job.account).paused_for:
             return True
         now = clock.to_text(self.store.now())
         return any(
             one["state"] == "pending"
             and one["next_attempt_at"] <= now
-            and not self.store.budget(one["service"], one["account"]).paused_for
+            and not self._budget_for(one["service"], one["account"], one["kind"]).paused_for
             for one in self.store.operations_of(job.local_id)
         )
 

@@ -5,16 +5,15 @@ A lane is a service; each keeps its own queue, so a slow or paused one stands in
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from tracker import clock, schedule
 from tracker.executors.base import Lane
 from tracker.model import SERVICE_FAULTS, Failure, Fault, Job, Operation
 from tracker.outcomes import Attempted, Claim, Outcome, Released, Running, Transition
+from tracker.roads import Road, shares
 from tracker.store import Store
-from tracker.store.budgets import HORIZON_SECONDS, Budget
+from tracker.store.budgets import HORIZON_SECONDS, Budget, budget_of
 from tracker.transports.base import Call, Reply, Transport
 from tracker.work import Work
 
@@ -26,60 +25,6 @@ EMPTY_CLAIM_SECONDS = 0.05
 PROBE_SECONDS = 30.0
 """For so long a service that was paused waits for the result of the one call that goes out first;
 its sender may have died."""
-
-
-@dataclass(slots=True)
-class _Road:
-    """One lane's present traffic. Times are this process's monotonic ones."""
-
-    lane: Lane
-    ready: deque[tuple[Work, Call]] = field(default_factory=deque)
-    in_flight: dict[int, Work] = field(default_factory=dict)
-    slots: deque[float] = field(default_factory=deque)
-    ask_again_at: float = 0.0
-    due_at: float | None = None
-    stale: bool = True
-    budget: Budget = field(default_factory=Budget)
-    paused_until: float = 0.0
-    clean: bool = True
-    # One call may go out in spite of a pause.
-    may_try: bool = False
-    trying: bool = False
-    # The one call after a pause is this process's.
-    probing: bool = False
-
-    last_sent: float = 0.0
-
-    @property
-    def load(self) -> int:
-        """Claimed and not settled."""
-        return len(self.ready) + len(self.in_flight)
-
-    @property
-    def held(self) -> list[Job | Operation]:
-        """All that is claimed and has no outcome yet."""
-        works = [*(work for work, _ in self.ready), *self.in_flight.values()]
-        return [item for work in works for item in work.items]
-
-    def give_back(self) -> list[Released]:
-        """Empty the queue: its claims, untouched."""
-        released = [Released(item) for work, _ in self.ready for item in work.items]
-        self.ready.clear()
-        self.forget_tokens()
-        return released
-
-    def forget_tokens(self) -> None:
-        """Tokens are good for their moment only: later, others have theirs for the same one."""
-        self.slots.clear()
-        self.ask_again_at = 0.0
-
-    @property
-    def next_turn(self) -> float:
-        """When the next call may go out. A late turn pushes the one after it: two calls keep
-        their distance also when this process was held up between them."""
-        if not self.slots:
-            return max(self.ask_again_at, self.paused_until)
-        return max(self.slots[0], self.last_sent + (self.lane.distance or 0.0))
 
 
 class Traffic:
@@ -98,7 +43,9 @@ class Traffic:
         self._store = store
         self._poller = poller
         self._once = once
-        self._roads = {lane.name: _Road(lane) for lane in lanes}
+        self._roads = {lane.place: Road(lane) for lane in lanes}
+        for road in self._roads.values():
+            road.same = [one for one in self._roads.values() if one.lane.name == road.lane.name]
         self._makers = transports
         self._transports: dict[str, Transport] = {}
         self._concurrency = concurrency
@@ -109,7 +56,7 @@ class Traffic:
     @property
     def names(self) -> list[str]:
         """The services served."""
-        return list(self._roads)
+        return list(dict.fromkeys(road.lane.name for road in self._roads.values()))
 
     @property
     def in_flight(self) -> int:
@@ -132,14 +79,17 @@ class Traffic:
             if limit <= 0:
                 continue
             if road.stale:
-                due = self._store.earliest_due([road.lane.name], only)
+                lane = road.lane
+                due = self._store.earliest_due(
+                    [lane.name], only, polls=lane.polls is not None or lane.alone, kinds=lane.kinds
+                )
                 road.due_at = None if due is None else now + due
                 road.stale = False
             if road.due_at is not None and road.due_at <= now and self._has_leave(road):
                 found.append((road.lane, limit))
         return found
 
-    def _room(self, road: _Road, now: float) -> int:
+    def _room(self, road: Road, now: float) -> int:
         if now < road.paused_until and not road.may_try:
             return 0
         if road.budget.pause_count:
@@ -147,26 +97,26 @@ class Traffic:
         room = 2 * road.lane.concurrency - road.load
         return room if room >= road.lane.concurrency else 0
 
-    def _has_leave(self, road: _Road) -> bool:
+    def _has_leave(self, road: Road) -> bool:
         """Whether a call may go out: after a pause a single probe does, whoever sends it."""
         if not road.budget.pause_count or road.may_try:
             return True
         lane = road.lane
-        if self._store.take_probe(lane.name, lane.account, min(lane.timeout, PROBE_SECONDS)):
+        if self._store.take_probe(lane.place, min(lane.timeout, PROBE_SECONDS)):
             road.may_try = road.probing = True
             return True
         self._read_budgets()
         return False
 
-    def _give_up_probe(self, road: _Road) -> None:
+    def _give_up_probe(self, road: Road) -> None:
         if road.probing:
             road.may_try = road.probing = False
-            self._store.give_up_probe(road.lane.name, road.lane.account)
+            self._store.give_up_probe(road.lane.place)
             self._read_budgets()
 
     def note_claimed(self, lane: Lane, count: int, more: bool) -> None:
         """A claim brought `count` items; without `more`, that was all that is due."""
-        road = self._roads[lane.name]
+        road = self._roads[lane.place]
         if count == 0:
             self._give_up_probe(road)
             # Another poller was faster; or, in a single pass, what is due became so after it began.
@@ -181,8 +131,8 @@ class Traffic:
         touched: set[str] | None = set()
         for one in outcomes:
             touched = None if touched is None else _touched(one, touched)
-        for name, road in self._roads.items():
-            road.stale = road.stale or touched is None or name in touched
+        for road in self._roads.values():
+            road.stale = road.stale or touched is None or road.lane.name in touched
 
     def refresh(self) -> None:
         """Look again at what is due and who is paused."""
@@ -203,7 +153,7 @@ class Traffic:
         budgets = self._store.budgets()
         now = clock.monotonic()
         for road in self._roads.values():
-            road.budget = budgets.get((road.lane.name, road.lane.account), Budget())
+            road.budget = budget_of(budgets, road.lane.place)
             road.paused_until = now + road.budget.paused_for if road.budget.paused_for else 0.0
             road.clean = road.budget == Budget()
 
@@ -212,13 +162,14 @@ class Traffic:
     def queue(self, work: Work, call: Call) -> None:
         """Have `call` sent when its turn comes."""
         call.tag = work
-        self._roads[work.lane.name].ready.append((work, call))
+        self._roads[work.lane.place].ready.append((work, call))
 
     def dispatch(self) -> None:
         """Send what may go out now."""
-        free = self._concurrency - self.in_flight
-        for road in self._roads.values():
-            sending = self._next_calls(road, min(free, road.lane.concurrency - len(road.in_flight)))
+        now = clock.monotonic()
+        open_ = [road for road in self._roads.values() if now >= road.paused_until or road.may_try]
+        for road, share in shares(open_, self._concurrency - self.in_flight, self._concurrency):
+            sending = self._next_calls(road, share)
             if not sending:
                 continue
             try:
@@ -229,9 +180,8 @@ class Traffic:
             for work, call in sending:
                 road.in_flight[id(call)] = work
                 self._transport(call.transport or road.lane.transport).send(call)
-            free -= len(sending)
 
-    def _next_calls(self, road: _Road, free: int) -> list[tuple[Work, Call]]:
+    def _next_calls(self, road: Road, free: int) -> list[tuple[Work, Call]]:
         wanted = min(free, len(road.ready))
         now = clock.monotonic()
         if wanted <= 0 or (now < road.paused_until and not road.may_try):
@@ -242,9 +192,7 @@ class Traffic:
         if road.slots and now - road.slots[0] > HORIZON_SECONDS:
             road.forget_tokens()
         if not road.slots and now >= road.ask_again_at:
-            slots, again = self._store.take_tokens(
-                road.lane.name, road.lane.account, wanted, road.lane.distance
-            )
+            slots, again = self._store.take_tokens(road.lane.place, wanted, road.lane.distance)
             road.slots.extend(now + slot for slot in slots)
             road.ask_again_at = now + again
         if now < road.next_turn:
@@ -276,7 +224,7 @@ class Traffic:
         """What came back, waiting up to `timeout` seconds, or until the next call may go out."""
         now = clock.monotonic()
         for road in self._roads.values():
-            if road.ready and len(road.in_flight) < road.lane.concurrency:
+            if road.ready and road.calling < road.lane.concurrency:
                 timeout = min(timeout, road.next_turn - now)
         waiting = [one for one in self._transports.values() if one.in_flight]
         timeout = max(timeout, 0.0)
@@ -289,18 +237,17 @@ class Traffic:
         for transport in waiting:
             for call, reply in transport.receive(timeout):
                 work: Work = call.tag
-                self._roads[work.lane.name].in_flight.pop(id(call), None)
+                self._roads[work.lane.place].in_flight.pop(id(call), None)
                 received.append((work, reply))
         return received
 
     def note_result(self, work: Work, failure: Failure | None) -> list[Released]:
         """Let the service's budget know how a call went (the failure table). Where that pauses
         the service, the claims that had not been called yet are given back."""
-        road = self._roads[work.lane.name]
-        name, account = road.lane.name, road.lane.account
+        road, place = self._roads[work.lane.place], work.lane.place
         if failure is None or failure.fault is Fault.REFUSED:
             if not road.clean:
-                self._store.note_success(name, account, ends_pause=road.trying)
+                self._store.note_success(place, ends_pause=road.trying)
                 self._read_budgets()
             road.trying = road.probing = False
             return []
@@ -315,15 +262,26 @@ class Traffic:
             if not work.first_failures:
                 return []
             road.clean = False
-            failing = self._store.note_failing_jobs(name, account, work.first_failures)
+            failing = self._store.note_failing_jobs(place, work.first_failures)
             if failing < FAILING_JOBS:
                 return []
             why, asked = f"{failing} jobs in a row failed: {failure.message}", 0.0
         self._store.pause_service(
-            name, account, why, schedule.service_pauses(), asked, failure.fault, probed=probed
+            place, why, schedule.service_pauses(), asked, failure.fault, probed=probed
         )
         self._read_budgets()
         return road.give_back()
+
+    def note_reply(self, work: Work, reply: Reply) -> list[Released]:
+        """Let the service's budget know where a reply says that no calls are left; claims that had
+        not been called yet are given back then."""
+        lane = work.lane
+        seconds = lane.rests(reply) if lane.rests is not None else 0.0
+        if seconds <= 0:
+            return []
+        self._store.rest_service(lane.place, seconds, "the service says that no calls are left")
+        self._read_budgets()
+        return self._roads[lane.place].give_back()
 
     def give_back(self) -> list[Released]:
         """Give back all claims that have not been called yet."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from tracker.errors import TrackerError
 from tracker.executors.base import Executed, Executor, Lane
-from tracker.model import Fault, Job, Operation
+from tracker.model import POLL, Fault, Job, Operation
 from tracker.outcomes import Outcome
 from tracker.transports.base import Call, Reply
 
@@ -28,7 +28,7 @@ class Work:
     def kind(self) -> str:
         """What is to be done: ``poll``, or the operations' kind."""
         first = self.items[0]
-        return "poll" if isinstance(first, Job) else first.kind
+        return POLL if isinstance(first, Job) else first.kind
 
     @property
     def local_id(self) -> str:
@@ -89,7 +89,7 @@ class Work:
 
     def _log(self, executed: Executed, reply: Reply, trigger: str) -> None:
         # A poll that went well is worth a line only to somebody who debugs.
-        level = logging.DEBUG if self.kind == "poll" else logging.INFO
+        level = logging.DEBUG if self.kind == POLL else logging.INFO
         if executed.failure is not None:
             level = logging.WARNING
         if not log.isEnabledFor(level):
@@ -121,7 +121,7 @@ def grouped(lane: Lane, items: Sequence[Job | Operation]) -> Iterator[Work]:
     waiting: dict[Hashable, list[Any]] = {}
     for item in items:
         executor = executor_of(lane, item)
-        kind = "poll" if isinstance(item, Job) else item.kind
+        kind = POLL if isinstance(item, Job) else item.kind
         bundle = (kind, executor.together(item) if executor is not None else None)
         group = waiting.setdefault(bundle, [])
         group.append(item)

@@ -384,6 +384,7 @@ SELECT min(at) FROM (
         SELECT next_attempt_at FROM operations
         WHERE state = 'pending' AND service = :service AND priority = p.value AND sent_at IS NULL
             AND (lease_until IS NULL OR lease_until <= :now)
+            AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)))
         ORDER BY next_attempt_at LIMIT 1
     ) AS at
     FROM json_each('[0,1,2,3]') AS p
@@ -393,29 +394,32 @@ SELECT min(at) FROM (
 SELECT min(+next_attempt_at) FROM operations
 WHERE local_id IN (SELECT value FROM json_each(:only))
     AND +state = 'pending' AND +service = :service AND sent_at IS NULL
-    AND (lease_until IS NULL OR lease_until <= :now);
+    AND (lease_until IS NULL OR lease_until <= :now)
+    AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)));
 
 -- name: count_due
 SELECT count(*) FROM processing_jobs
 WHERE status = 'processing' AND service = :service AND next_poll_at <= :cutoff;
 
 -- name: budget
-SELECT next_call_at, paused_until, paused_why, pause_count, failing_jobs, fault
-FROM budgets WHERE service = :service AND account = :account AND kind = '';
+SELECT kind, next_call_at, paused_until, paused_why, pause_count, failing_jobs, fault
+FROM budgets WHERE service = :service AND account = :account AND kind IN ('', :calls);
 
 -- name: budgets
-SELECT service, account, next_call_at, paused_until, paused_why, pause_count, failing_jobs, fault
-FROM budgets WHERE kind = '' ORDER BY service, account;
+SELECT
+    service, account, kind, next_call_at, paused_until, paused_why, pause_count, failing_jobs, fault
+FROM budgets ORDER BY service, account, kind;
 
 -- name: take_tokens
-INSERT INTO budgets (service, account, next_call_at) VALUES (:service, :account, :next_call_at)
+INSERT INTO budgets (service, account, kind, next_call_at)
+VALUES (:service, :account, :calls, :next_call_at)
 ON CONFLICT (service, account, kind) DO UPDATE SET next_call_at = excluded.next_call_at;
 
 -- name: pause_service
 INSERT INTO budgets (
-    service, account, paused_until, paused_why, pause_count, failing_jobs, fault
+    service, account, kind, paused_until, paused_why, pause_count, failing_jobs, fault
 ) VALUES (
-    :service, :account, :paused_until, :why, :pause_count, :failing_jobs, :fault
+    :service, :account, :calls, :paused_until, :why, :pause_count, :failing_jobs, :fault
 )
 ON CONFLICT (service, account, kind) DO UPDATE SET
     paused_until = excluded.paused_until, paused_why = excluded.paused_why,

@@ -9,8 +9,8 @@ from contract import has_keys
 from service import Answer
 
 KEYS = """
-healthy problems jobs operations oldest_operation_seconds stuck_jobs stuck_operations all_paused
-paused listings outgrown ended_last_day success_rate pollers tables database_bytes
+healthy problems jobs operations oldest_operation_seconds stuck_jobs stuck_operations expiring
+all_paused paused listings outgrown ended_last_day success_rate pollers tables database_bytes
 """
 LONG_AGO = "2020-01-01T00:00:00.000000Z"
 
@@ -126,7 +126,7 @@ def test_a_paused_service(project, service):
     found = project.json("health", code=1)
     [paused] = found["paused"]
     assert paused["why"] and found["problems"] == [f"docs is paused: {paused['why']}"]
-    assert has_keys(paused, "service account until why")
+    assert has_keys(paused, "service account calls until why")
 
 
 def test_a_service_that_outgrew_its_rate(project):

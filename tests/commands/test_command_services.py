@@ -22,16 +22,15 @@ def test_list(project, service):
         assert has_keys(
             one,
             "service base_url seconds_between_calls concurrency poll_every_seconds running_jobs "
-            "possible_every_seconds "
-            "paused_until paused_why",
+            "possible_every_seconds calls_left_this_second budgets paused_until paused_why",
         )
     assert (docs["service"], docs["base_url"], docs["running_jobs"]) == ("docs", service.url, 1)
     assert docs["seconds_between_calls"] == 0.1
     assert "429" in docs["paused_why"] and docs["paused_until"] > "2026"
     assert (other["paused_until"], other["paused_why"], other["running_jobs"]) == (None, None, 0)
     heading, first, _ = project.ok("services", "list").out.splitlines()
-    assert heading == "SERVICE\tURL\tCALLS\tPOLLED EVERY\tPOSSIBLE\tRUNNING\tPAUSED"
-    assert first.startswith(f"docs\t{service.url}\t10/s\t0.02 s\t0.1 s\t1\tuntil 20")
+    assert heading == "SERVICE\tURL\tCALLS\tLEFT\tPOLLED EVERY\tPOSSIBLE\tRUNNING\tPAUSED"
+    assert first.startswith(f"docs\t{service.url}\t10/s\t0\t0.02 s\t0.1 s\t1\tuntil 20")
 
 
 def test_no_services(project):

@@ -432,8 +432,8 @@ def test_a_clock_that_jumps_back(connect):
         local_id, owed = running(store, due=20), submitted(store)
         held = running(store, due=-1)
         claim(store)
-        store.take_tokens("docs", "", 1, 5.0)
-        store.pause_service("docs", "", "ill", [30.0])
+        store.take_tokens(("docs", "", ""), 1, 5.0)
+        store.pause_service(("docs", "", ""), "ill", [30.0])
         store.beat(poller_row("p1"))
         frozen.move_to("2026-01-31T12:00:00Z")
         assert store.check_clock() == pytest.approx(3600)
@@ -442,7 +442,7 @@ def test_a_clock_that_jumps_back(connect):
         assert store.get(held).lease_until == at(LEASE)
         assert store.operations_of(owed)[0]["next_attempt_at"] == at(0)
         assert store.budget("docs", "").paused_for == pytest.approx(30)
-        slots, _ = store.take_tokens("docs", "", 1, 5.0)
+        slots, _ = store.take_tokens(("docs", "", ""), 1, 5.0)
         assert slots == []
         jumps = [event for event in store.events() if event.type == "ledger:clock-shifted"]
         assert [event.data for event in jumps] == [{"seconds": -3600.0}]

@@ -8,11 +8,12 @@ themselves, and so are those that other packages name as entry points of the gro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from itertools import chain
 from pkgutil import iter_modules
 from typing import Any, Protocol
 
@@ -24,7 +25,7 @@ from tracker.executors.poll import Poll
 from tracker.executors.remove import RemoveFiles, RemoveObjects
 from tracker.executors.upload import OnBytes, StoreResult, UploadInput
 from tracker.lifecycle import Rules
-from tracker.model import FILES, REMOVALS, UPLOADS, Kind, Operation
+from tracker.model import FILES, POLL, REMOVALS, UPLOADS, Kind, Operation
 from tracker.schedule import RetryPolicy
 from tracker.services import Service, Sink
 from tracker.spool import Folder
@@ -70,7 +71,9 @@ def lanes_of(
         ),
     }
     return [
-        *(_service_lane(one, rules[one.name], storage, folder, signer, bound) for one in services),
+        *chain.from_iterable(
+            _service_lanes(one, rules[one.name], storage, folder, signer, bound) for one in services
+        ),
         *map(_sink_lane, sinks),
         _own_lane(UPLOADS, storage, uploads, storage.config.concurrency),
         *removal_lanes(storage, folder),
@@ -90,24 +93,44 @@ def clean_up_lane(service: Service) -> Lane:
     return replace(_bare_lane(service), operations={Kind.CLEAN_UP: CleanUp(service)}, polls=None)
 
 
-def _service_lane(
+def _service_lanes(
     service: Service,
     rules: Rules,
     storage: Storage,
     folder: Folder,
     signer: Signer,
     bound: float | None,
-) -> Lane:
+) -> list[Lane]:
     tools = Tools(rules, storage, folder, signer, bound)
     operations: dict[str, Executor[Operation]] = {}
     for kind in kinds():
         operations |= kind.serve(service, tools)
-    return replace(
+    whole = replace(
         _bare_lane(service),
         polls=Poll(service, rules) if service.status is not None else None,
         operations=operations,
         unrepeatable=frozenset() if rules.repeatable else frozenset({Kind.CREATE}),
     )
+    return [whole] if not service.rates else list(_by_rate(service, whole))
+
+
+def _by_rate(service: Service, whole: Lane) -> Iterator[Lane]:
+    """A lane for each kind of call that has a rate of its own, and one for the others."""
+    for calls in ("", *service.rates):
+        lane = replace(
+            whole,
+            calls=calls,
+            alone=False,
+            distance=service.rates.get(calls, service.rate),
+            polls=whole.polls if service.calls_of(POLL) == calls else None,
+            operations={
+                kind: executor
+                for kind, executor in whole.operations.items()
+                if service.calls_of(kind) == calls
+            },
+        )
+        if lane.polls is not None or lane.operations:
+            yield lane
 
 
 class ServiceKind(Protocol):
@@ -147,6 +170,7 @@ def _bare_lane(service: Service) -> Lane:
         transport=service.transport,
         polls=None,
         operations={},
+        rests=service.rests if service.pacing.exhausted is not None else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -74,13 +74,16 @@ class OneByOne:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One service and account as the loop sees it.
+    """One service and account as the loop sees it; or, where some of its kinds of call have a rate
+    of their own, those of one kind (``calls``).
 
     ``distance`` is the least number of seconds between two calls (None: no limit);
     ``concurrency`` bounds calls in flight; ``timeout`` is the longest call's, in seconds.
     ``polls`` serves its jobs, ``operations`` each kind of operation. Kinds in ``unrepeatable``
     are put on record as sent before they are. For an ``impatient`` lane each poller begins with
-    one call although its service could not be reached lately: that may be over.
+    one call although its service could not be reached lately: that may be over. ``rests`` says for
+    how many seconds a reply wants no more calls; ``alone`` is whether no other lane serves the same
+    service.
     """
 
     name: str
@@ -93,6 +96,19 @@ class Lane:
     operations: Mapping[str, Executor[Operation]]
     unrepeatable: frozenset[str] = frozenset()
     impatient: bool = False
+    calls: str = ""
+    rests: Callable[[Reply], float] | None = None
+    alone: bool = True
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Whose budget its calls use."""
+        return self.name, self.account, self.calls
+
+    @property
+    def kinds(self) -> list[str] | None:
+        """The kinds of operation to look for; None: any, as no other lane serves this service."""
+        return None if self.alone else list(self.operations)
 
     def sends_once(self, item: Job | Operation) -> bool:
         """Whether a call for `item` that was lost is not made again."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tracker.listed import Page
-from tracker.model import Content, Failure, Job, Json, Reading, State
+from tracker.model import CALLS_OF, POLL, Content, Failure, Job, Json, Reading, State
 from tracker.schedule import PollPolicy, RetryPolicy
-from tracker.services import building, bulk, listing, lookup, reading, results
+from tracker.services import building, bulk, listing, lookup, pacing, reading, results
 from tracker.services.credentials import HeaderCredential
 from tracker.services.examples import Example
 from tracker.services.expression import Expression
@@ -33,12 +33,14 @@ from tracker.transports.base import Call, Reply
 @dataclass(frozen=True, slots=True)
 class Service:
     """A service. ``rate`` is the least distance in seconds between two calls (None: no limit);
-    ``timeout`` and ``retry_after_cap`` are seconds, ``max_bytes`` bounds a decoded reply."""
+    calls of a kind that is in ``rates`` have that distance instead. ``timeout`` and
+    ``retry_after_cap`` are seconds, ``max_bytes`` bounds a decoded reply."""
 
     name: str
     base_url: str
     account: str = ""
     rate: float | None = 0.1
+    rates: Mapping[str, float | None] = field(default_factory=dict)
     concurrency: int = 8
     timeout: float = 30.0
     max_bytes: int = 8 * 2**20
@@ -113,7 +115,17 @@ class Service:
         rate: as set, or less."""
         bulk = self.status.bulk if self.status is not None else None
         calls = -(-jobs // bulk.most) if bulk is not None else jobs
-        return max(self.poll.every, calls * (self.rate or 0.0))
+        distance = self.rates.get(self.calls_of(POLL), self.rate)
+        return max(self.poll.every, calls * (distance or 0.0))
+
+    def calls_of(self, kind: str) -> str:
+        """Whose rate counts for polls, or for a kind of operation: one of ``rates``, or ""."""
+        calls = CALLS_OF.get(kind, "")
+        return calls if calls in self.rates else ""
+
+    def rests(self, reply: Reply) -> float:
+        """For how many seconds no more calls are to be made after a reply, as none are left."""
+        return pacing.rest(self.pacing, reply, self.retry_after_cap)
 
     def redacted(self, value: Json) -> Any:
         """`value` without the credentials that a careless service may have repeated in it."""

@@ -12,7 +12,7 @@ from tracker import config as configuration
 from tracker import places
 from tracker.config import Config
 from tracker.errors import ConfigError, NotFound, did_you_mean
-from tracker.model import State
+from tracker.model import CALLS_OF, State
 from tracker.schedule import PollPolicy, RetryPolicy
 from tracker.services import headers as header_rules
 from tracker.services import specs, specs_common, specs_create, specs_result
@@ -83,6 +83,7 @@ def read_service(name: str, table: Table, file: str) -> Service:
         base_url=site.base_url,
         account=table.optional_string("account", empty=True) or "",
         rate=table.rate("rate", 0.1),
+        rates=_read_rates(table.table("rates")),
         concurrency=table.integer("concurrency", 8, low=1, high=1000),
         timeout=shared.timeout,
         max_bytes=table.size("max_bytes", 8 * 2**20),
@@ -226,6 +227,16 @@ def _read_verify(table: Table, file: str) -> bool | str:
     if not Path(path).exists():
         table.fail("verify", f"there is no CA bundle {path}")
     return path
+
+
+def _read_rates(table: Table) -> dict[str, float | None]:
+    found = {
+        name: table.rate(name, None)
+        for name in sorted(set(CALLS_OF.values()))
+        if table.raw(name) is not None
+    }
+    table.finish()
+    return found
 
 
 def _read_poll(table: Table) -> PollPolicy:

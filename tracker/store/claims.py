@@ -180,20 +180,28 @@ class Claims(Ledger):
                 )
 
     def earliest_due(
-        self, services: Sequence[str], only: Sequence[str] | None = None
+        self,
+        services: Sequence[str],
+        only: Sequence[str] | None = None,
+        *,
+        polls: bool = True,
+        kinds: Sequence[str] | None = None,
     ) -> float | None:
-        """When the next job or operation of these services that nobody holds is due, in seconds
-        from now (0 or less: it is); None when there is none."""
+        """When the next job (unless without `polls`) or operation (of these `kinds`; None: any) of
+        these services that nobody holds is due, in seconds from now (0 or less: it is); None when
+        there is none."""
         now = self.now()
         parameters: dict[str, Any] = {
             "now": clock.to_text(now),
             "only": to_json(list(only)) if only is not None else None,
+            "kinds": to_json(list(kinds)) if kinds is not None else None,
         }
+        looks = ("earliest_poll", "earliest_attempt") if polls else ("earliest_attempt",)
         earliest = None
         for service in services:
             parameters["service"] = service
             of = "" if only is None else "_of"
-            for name in ("earliest_poll", "earliest_attempt"):
+            for name in looks:
                 for (at,) in self.database.read(self.sql[name + of], parameters):
                     if isinstance(at, str) and (earliest is None or at < earliest):
                         earliest = at

@@ -1,0 +1,60 @@
+"""Who gets the slots when there are not enough for all (B3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tracker.executors.base import Lane
+from tracker.roads import Road, shares
+
+POLLS: Any = object()
+WORK: Any = (object(), object())
+
+
+def road(name: str, ready: int, in_flight: int, concurrency: int = 8, calls: str = "") -> Road:
+    """A service with so many calls waiting and so many under way."""
+    lane = Lane(name, "", None, concurrency, 30.0, "requests", POLLS, {}, calls=calls)
+    found = Road(lane)
+    found.ready.extend([WORK] * ready)
+    found.in_flight.update(dict.fromkeys(range(in_flight), WORK[0]))
+    found.same = [found]
+    return found
+
+
+def shared(roads: list[Road], slots: int) -> dict[str, int]:
+    """What each gets of the slots that are left."""
+    free = slots - sum(len(one.in_flight) for one in roads)
+    return {one.lane.name: count for one, count in shares(roads, free, slots)}
+
+
+def test_enough_for_all():
+    """Where there are slots enough each service has its own concurrency."""
+    assert shared([road("a", 100, 0), road("b", 3, 0)], 32) == {"a": 8, "b": 3}
+
+
+def test_short_slots_are_shared_fairly():
+    """A service with a thousand calls waiting has no more of the slots than one with ten."""
+    assert shared([road("a", 1000, 0), road("b", 10, 0)], 8) == {"a": 4, "b": 4}
+
+
+def test_who_has_fewest_comes_first():
+    """Slots that come free go to the service that has the fewest calls under way."""
+    assert shared([road("a", 100, 7), road("b", 100, 1)], 12) == {"b": 4}
+
+
+def test_hanging_services_leave_room():
+    """Services whose calls never come back cannot take the last slots from those that have none
+    under way: the next one that has something to do begins at once."""
+    hanging = [road(name, 100, 0) for name in "abcd"]
+    idle = road("e", 0, 0)
+    before = shared([*hanging, idle], 32)
+    assert sum(before.values()) == 31 and "e" not in before
+    stuck = [road(name, 100, before[name]) for name in "abcd"]
+    assert shared([*stuck, road("e", 5, 0)], 32) == {"e": 1}
+
+
+def test_kinds_of_calls_share_their_services_concurrency():
+    """A service's concurrency is for all of its calls, whatever their rates."""
+    polls, creates = road("a", 10, 6, calls="reads"), road("a", 10, 0, calls="creates")
+    polls.same = creates.same = [polls, creates]
+    assert sum(count for _, count in shares([polls, creates], 26, 32)) == 2
