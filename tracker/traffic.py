@@ -140,6 +140,17 @@ class Traffic:
         for road in self._roads.values():
             road.stale = True
 
+    def heed(self) -> list[Released]:
+        """Look whom others have paused meanwhile; what waits for its turn there is given back."""
+        self._read_budgets()
+        now = clock.monotonic()
+        return [
+            released
+            for road in self._roads.values()
+            if road.ready and now < road.paused_until and not road.may_try
+            for released in road.give_back()
+        ]
+
     def next_due(self) -> float:
         """When something is due again that may be called, by the monotonic clock."""
         times = [
@@ -169,6 +180,8 @@ class Traffic:
         now = clock.monotonic()
         open_ = [road for road in self._roads.values() if now >= road.paused_until or road.may_try]
         for road, share in shares(open_, self._concurrency - self.in_flight, self._concurrency):
+            # Before a token is taken: the first one may need a tenth of a second to be there.
+            self._transport(road.lane.transport)
             sending = self._next_calls(road, share)
             if not sending:
                 continue

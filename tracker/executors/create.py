@@ -19,8 +19,8 @@ UNSIGNED_SECONDS = 60.0
 
 
 LOOKED, WAITED = "looked", "waited"
-"""In a create's payload: the claim for which the service was found not to have the job, and whether
-it was waited for what may have been on its way."""
+"""In a create's payload: the claim for which the service was found not to have the job, and after
+how many pollers that died with it there was a wait for what may have been on its way."""
 
 
 class Create(OneByOne):
@@ -75,9 +75,10 @@ class Create(OneByOne):
     def _look(self, item: Operation) -> Call | list[Outcome]:
         lookup = self._lookup
         assert lookup is not None
-        if not item.attempts and item.payload.get(WAITED) is None and lookup.after:
+        died = item.unaccounted - item.attempts - 1
+        if lookup.after and died > int(item.payload.get(WAITED) or 0):
             # Its poller is no more, but the call may be on its way yet.
-            waiting = lifecycle.next_step(item, {**item.payload, WAITED: True})
+            waiting = lifecycle.next_step(item, {**item.payload, WAITED: died})
             waiting.delay = lookup.after
             return [waiting]
         return self._service.build_lookup(item.job)
@@ -102,7 +103,10 @@ class Create(OneByOne):
         else:
             found = self._service.read_create(item.job, reply)
         if isinstance(found, Failure):
-            return Executed([lifecycle.after_create(item, found, self._rules)], found)
+            failed = lifecycle.after_create(item, found, self._rules)
+            if self._lookup is not None and failed.burnt:
+                failed.delay = max(failed.delay, self._lookup.after)
+            return Executed([failed], found)
         key = self._service.server_key(item.job, found)
         accepted = lifecycle.after_create(item, found, self._rules, server_key=key)
         if self._begins and found.state not in lifecycle.ENDINGS:

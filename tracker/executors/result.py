@@ -13,7 +13,7 @@ from tracker import lifecycle
 from tracker.executors.base import Executed, Executor, OneByOne, Tools
 from tracker.ids import new_id
 from tracker.lifecycle import Rules
-from tracker.model import Content, Failure, Fault, Kind, Operation, Status
+from tracker.model import SERVICE_FAULTS, Content, Failure, Fault, Kind, Operation, Status
 from tracker.outcomes import Attempted, Outcome
 from tracker.services import Service
 from tracker.services.results import FETCH, Piece, Step
@@ -70,7 +70,8 @@ class FetchResult(OneByOne):
             case _Way():
                 return Executed([_going_on(item, brought)])
             case Failure():
-                self._drop(item, way, reply.path)
+                # What does not count goes on where it was: its pages are wanted yet.
+                self._drop(item, _Way() if brought.fault in SERVICE_FAULTS else way, reply.path)
                 return Executed([lifecycle.after_fetch(item, brought, self._rules)], brought)
         if self._keep_as == "object" and brought.path is not None:
             target = self._storage.plan_result(item.job.local_id, brought)

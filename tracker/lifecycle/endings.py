@@ -111,7 +111,7 @@ def _retrieving(job: Job, reading: Reading, from_status: Status) -> Transition:
         job.service,
         job.account,
         # What will not be there for ever is fetched first.
-        priority="high" if reading.expires_at is None else "critical",
+        priority="high" if (reading.expires_at or job.expires_at) is None else "critical",
         payload=payload,
     )
     return Transition(

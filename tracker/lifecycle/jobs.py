@@ -52,32 +52,43 @@ def _went_on(
     job: Job, result: Reading | Failure, rules: Rules, rnd: Random
 ) -> Running | Transition:
     policy = rules.poll
-    unknown = isinstance(result, Reading) and result.state is State.UNKNOWN_JOB
-    if unknown and job.unknown_for is not None and job.unknown_for >= policy.lost_after:
+    if isinstance(result, Reading) and _is_lost(job, result, policy):
         error = f"The service has not known this job for {policy.lost_after:g} s"
-        return _failed(job, rules, Reason.LOST, error)
+        return _failed(job, rules, Reason.LOST, error, _denied(result))
     if policy.give_up_after is not None and job.age >= policy.give_up_after:
         last = result.message if isinstance(result, Failure) else f"last state {result.word!r}"
         error = f"Not finished after {policy.give_up_after:g} s ({last})"
-        return _failed(job, rules, Reason.GAVE_UP, error)
+        return _failed(job, rules, Reason.GAVE_UP, error, last)
     if isinstance(result, Failure):
         return _poll_failed(job, result, policy, rnd)
-    if unknown:
+    if result.state is State.UNKNOWN_JOB:
         failures = job.retry_count + 1
         return Running(
             job,
             schedule.after_failure(policy, failures, rnd=rnd),
             retry_count=failures,
-            error="the service does not know this job",
+            error=_denied(result),
             unknown=True,
         )
     return _progressed(job, result, policy)
 
 
-def _failed(job: Job, rules: Rules, reason: Reason, error: str) -> Transition:
-    return finish(
+def _is_lost(job: Job, reading: Reading, policy: PollPolicy) -> bool:
+    since = job.unknown_for if reading.state is State.UNKNOWN_JOB else None
+    return since is not None and since >= policy.lost_after
+
+
+def _denied(reading: Reading) -> str:
+    told = f": {reading.error}" if reading.error else ""
+    return f"the service does not know this job{told}"
+
+
+def _failed(job: Job, rules: Rules, reason: Reason, error: str, last: str) -> Transition:
+    transition = finish(
         job, Status.FAILED, rules, from_status=Status.PROCESSING, reason=reason, error=error
     )
+    transition.last_error = last
+    return transition
 
 
 def _poll_failed(job: Job, failure: Failure, policy: PollPolicy, rnd: Random) -> Running:

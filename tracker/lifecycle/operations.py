@@ -32,6 +32,9 @@ from tracker.model import (
 from tracker.outcomes import Attempted, Transition
 from tracker.schedule import Random, RetryPolicy
 
+REFUSALS = frozenset({Fault.REFUSED, Fault.REDIRECT, Fault.INVALID})
+SEE_OTHER = 303
+
 UNREPEATED_BUT_SAFE = frozenset({425, 503})
 """HTTP codes by which a service says that it did not begin to handle the request."""
 
@@ -296,8 +299,11 @@ def _judged(
         not failure.sent or failure.fault is not Fault.UNREACHABLE
     ):
         return unburnt(operation, failure)
-    if failure.fault in (Fault.REFUSED, Fault.REDIRECT, Fault.INVALID) and (
-        failure.http_status or not failure.sent
+    # A 303 to a create says that it was done, and where to look.
+    if (
+        failure.http_status != SEE_OTHER
+        and failure.fault in REFUSALS
+        and (failure.http_status or not failure.sent)
     ):
         return _given_up(operation, failure)
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
 from tracker import clock, schedule
 from tracker.model import Failure, Fault, Json
@@ -39,9 +40,7 @@ def http_failure(service: Service, envelope: Envelope) -> Failure:
     """The failure that an HTTP code stands for, with the service's own words; unless it says
     otherwise in its own way (`tracker.services.pacing`)."""
     reply, told = envelope.reply, service.pacing
-    failure = http_failure_of(
-        reply, service.redacted(_words(service, envelope)), service.retry_after_cap, told
-    )
+    failure = http_failure_of(reply, words_of(service, envelope), service.retry_after_cap, told)
     if pacing.says(told.throttled, envelope):
         return replace(failure, fault=Fault.THROTTLED)
     if failure.fault is not Fault.UNAUTHORISED and pacing.says(told.again, envelope):
@@ -77,7 +76,7 @@ def http_failure_of(
     reply: Reply, words: str, retry_after_cap: float, told: Pacing = ORDINARY
 ) -> Failure:
     """The failure that an HTTP code stands for; `words` explain it."""
-    message = f"HTTP {_named(reply.status)}" + (f": {words}" if words else "")
+    message = f"HTTP {_named(reply.status)}" + (f": {words}" if words else _target(reply))
     wait = pacing.retry_after(told, Envelope(reply, None), retry_after_cap)
     return Failure(_fault(reply.status), message, reply.status, wait)
 
@@ -94,6 +93,13 @@ def _fault(code: int) -> Fault:
     return Fault.REFUSED if 400 <= code < 500 else Fault.UNREADABLE
 
 
+def _target(reply: Reply) -> str:
+    """Where a redirect leads: the origin, as the rest may hold secrets."""
+    target = urlsplit(urljoin(reply.url, reply.headers.get("location", "")))
+    led = 300 <= reply.status < 400 and target.hostname
+    return f": to {target.scheme}://{target.hostname}" if led else ""
+
+
 def _named(code: int) -> str:
     from http import HTTPStatus
 
@@ -103,8 +109,12 @@ def _named(code: int) -> str:
         return str(code)
 
 
-def _words(service: Service, envelope: Envelope) -> str:
+def words_of(service: Service, envelope: Envelope) -> str:
     """What the service says about it, in one line; empty when it says nothing readable."""
+    return str(service.redacted(_words(service, envelope)))
+
+
+def _words(service: Service, envelope: Envelope) -> str:
     reply = envelope.reply
     if not reply.body or len(reply.body) > LARGEST_EXPLAINED:
         return ""

@@ -44,9 +44,17 @@ def read_lookup(service: Service, job: Job, reply: Reply) -> Reading | Failure |
     found = set()
     for one in candidates:
         seen = Envelope(reply, job, one)
-        server_id = values.identifier(soft(spec.server_id, seen))
-        if server_id is not None and _matches(spec, seen, job):
-            found.add(server_id)
+        if not _matches(spec, seen, job):
+            continue
+        value = soft(spec.server_id, seen)
+        server_id = values.identifier(value)
+        if value in (None, "") and spec.items is None and spec.match is None:
+            continue  # a reply about nothing
+        if server_id is None or service.redacted(server_id) != server_id:
+            # It is there: to send it again would make a second one.
+            where = spec.server_id.text
+            return unreadable(reply, f"the lookup found the job, but {where} holds no usable id")
+        found.add(server_id)
     if len(found) > 1:
         return unreadable(reply, f"the lookup found {len(found)} jobs for one key")
     return Reading(State.PROCESSING, server_id=found.pop()) if found else None

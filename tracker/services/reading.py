@@ -9,7 +9,13 @@ from tracker import clock
 from tracker.model import Failure, Fault, Job, Json, Reading, State
 from tracker.services import pacing, values
 from tracker.services.expression import Envelope, Expression, ExpressionError, all_found, soft
-from tracker.services.failures import http_failure, objection, transport_failure, unreadable
+from tracker.services.failures import (
+    http_failure,
+    objection,
+    transport_failure,
+    unreadable,
+    words_of,
+)
 from tracker.services.pacing import says
 from tracker.services.values import word_key
 from tracker.transports.base import Reply
@@ -91,11 +97,11 @@ def read_status(service: Service, job: Job, reply: Reply) -> Reading | Failure:
     if (failure := objection(service, envelope)) is not None:
         return failure
     if says(spec.unknown, envelope):
-        return Reading(State.UNKNOWN_JOB)
+        return _unknown(service, envelope)
     mapped = spec.http.get(reply.status) if spec.http else None
     if mapped is None and not 200 <= reply.status < 300:
         if reply.status in _GONE:
-            return Reading(State.UNKNOWN_JOB)
+            return _unknown(service, envelope)
         return http_failure(service, envelope)
     if spec.reads_body and not envelope.load() and spec.needs_body and mapped is None:
         return unreadable(reply, "the reply is not JSON")
@@ -127,6 +133,11 @@ def read_status(service: Service, job: Job, reply: Reply) -> Reading | Failure:
     if word.state in _EXPLAINED or word.state is State.COMPLETED:
         return _with_ending(service, reading, envelope, reply)
     return reading
+
+
+def _unknown(service: Service, envelope: Envelope) -> Reading:
+    """The service does not know the job, and what it says about that."""
+    return Reading(State.UNKNOWN_JOB, error=words_of(service, envelope) or None)
 
 
 def read_plain(service: Service, reply: Reply) -> Failure | None:
@@ -268,9 +279,13 @@ def _fetchable(spec: ResultSpec, reading: Reading, envelope: Envelope) -> Readin
     return reading
 
 
+def _figure(found: Json) -> str | None:
+    return repr(found) if isinstance(found, float) else values.identifier(found)
+
+
 def _moment(found: Json) -> str | None:
     """A time that a service states, as the ledger writes it; 0 is none."""
-    moment = clock.to_moment(values.identifier(found))
+    moment = clock.to_moment(_figure(found))
     return clock.to_text(moment) if moment is not None and 0 < moment < clock.LAST_SECOND else None
 
 
@@ -288,7 +303,7 @@ def _estimate(spec: StatusSpec, envelope: Envelope) -> float | None:
         return values.seconds(soft(spec.estimated_seconds, envelope))
     if spec.estimated_at is None:
         return None
-    moment = clock.to_moment(values.identifier(soft(spec.estimated_at, envelope)))
+    moment = clock.to_moment(_figure(soft(spec.estimated_at, envelope)))
     left = None if moment is None else moment - clock.now()
     return left if left is not None and left > 0 else None
 

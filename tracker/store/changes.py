@@ -121,7 +121,14 @@ class Changes(Lines):
             self.database.write(
                 self.sql["wish_to_cancel"], {"id": job.id, "now": clock.to_text(now)}
             )
+            if job.server_id is not None:
+                # A second call that has the job begin, or was refused, is not wanted any more.
+                for one in job.of(Kind.CREATE):
+                    if one.claimed_by is None:
+                        self.database.write(self.sql["drop_operation"], {"id": one.id})
+                job = self._subject(local_id)
             self._append(job, NewOperation(Kind.CANCEL, job.service, job.account), now)
+            self._promote(local_id)
             told = Event("job:metadata-updated", {"cancel_requested": True, "by": "person"})
             self._write_events(local_id, job.user_id, [told], clock.to_text(now))
         return False

@@ -10,7 +10,9 @@ from tracker.transports.base import Transport
 def _requests(threads: int) -> Transport:
     from tracker.transports.requests import RequestsTransport
 
-    return RequestsTransport(threads)
+    transport = RequestsTransport(threads)
+    transport.open()
+    return transport
 
 
 def _command(threads: int) -> Transport:

@@ -35,11 +35,11 @@ class RequestsTransport(ThreadPool):
                 self._client.close()
 
     def _perform(self, call: Call) -> Reply:
-        client = self._client or self._open()
-        return client.perform(call)
+        return (self._client or self.open()).perform(call)
 
-    def _open(self) -> Client:
-        # Importing requests takes 0.1 s; a pass with nothing due shall not pay for it.
+    def open(self) -> Client:
+        """Be ready for calls: importing requests takes 0.1 s, which a pass with nothing due shall
+        not pay for, and which shall not make two calls go out at once."""
         with self._lock:
             if self._client is None:
                 from tracker.transports.client import Client
