@@ -6,6 +6,7 @@ from typing import Any
 
 from tracker import clock
 from tracker.model import Json, ProcessingJob, Status
+from tracker.schedule import PollPolicy
 from tracker.store.budgets import Budget
 
 
@@ -17,14 +18,13 @@ def explain(
     now: float,
     paused: bool,
     known: bool,
-    every: float,
+    policy: PollPolicy,
 ) -> dict[str, Any]:
     """What there is to say of `job`: ``state`` (a sentence), ``owed`` (one for each operation),
     ``next_at`` (ISO-8601 or None), ``next`` and ``why`` (a sentence each), ``last`` (the last
     call) and ``remedies`` (commands that would change it).
 
-    `known` is whether the configuration has the job's service, `every` its poll interval in
-    seconds.
+    `known` is whether the configuration has the job's service, `policy` says when it is polled.
     """
     told: dict[str, Any] = {
         "local_id": job.local_id,
@@ -38,7 +38,7 @@ def explain(
         "remedies": [],
     }
     if job.status == Status.PROCESSING:
-        told |= _next_poll(job, budget, now, every)
+        told |= _next_poll(job, budget, now, policy)
     elif operations:
         told |= _next_attempt(operations[0], budget)
     elif job.finished:
@@ -64,6 +64,8 @@ def _state(job: ProcessingJob) -> str:
         text += f", which says {job.remote_state!r}"
     if job.progress is not None and not job.finished:
         text += f" ({job.progress:.0%})"
+    if job.expires_at and not job.finished:
+        text += f", which is kept there until {job.expires_at}"
     if job.error_message:
         text += f": {job.error_message}"
     if job.failure_reason:
@@ -95,7 +97,9 @@ def _last(job: ProcessingJob) -> str | None:
     return text
 
 
-def _next_poll(job: ProcessingJob, budget: Budget, now: float, every: float) -> dict[str, Any]:
+def _next_poll(
+    job: ProcessingJob, budget: Budget, now: float, policy: PollPolicy
+) -> dict[str, Any]:
     due = job.next_poll_at or clock.to_text(0)
     overdue = clock.read(due, now) <= now
     told: dict[str, Any] = {"next_at": due, "next": "a status call"}
@@ -107,12 +111,20 @@ def _next_poll(job: ProcessingJob, budget: Budget, now: float, every: float) -> 
     elif overdue:
         told["why"] = f"it has been due since {due}, and no poller has taken it"
         told["remedies"] = ["tracker poll"]
+    elif job.unknown_since is not None:
+        lost_at = clock.read(job.unknown_since, now) + policy.lost_after
+        told["why"] = (
+            f"the service has not known the job since {job.unknown_since}; it counts as lost if "
+            f"that is still so at {clock.to_text(lost_at)}"
+        )
+        told["remedies"] = [f"tracker poll {job.short_id}"]
     elif job.retry_count:
         told["why"] = f"backing off after {_times(job.retry_count, 'failure')} in a row"
         told["remedies"] = [f"tracker poll {job.short_id}"]
     elif job.last_poll_at is None:
         told["why"] = "the first poll after it was accepted"
     else:
+        every = policy.every_in(job.remote_state)
         told["why"] = f"a running job is polled every {every:g} s"
         told["remedies"] = [f"tracker poll {job.short_id}"]
     return told

@@ -246,6 +246,7 @@ class ProcessingJob:
     completed_at: str | None = None
     deadline_at: str | None = None
     expires_at: str | None = None
+    unknown_since: str | None = None
     estimated_completion_seconds: float | None = None
     next_poll_at: str | None = None
     last_poll_at: str | None = None

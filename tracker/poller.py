@@ -81,8 +81,6 @@ class Poller:
         self._next_extension = 0.0
         self._seen_change = -1
         self._judged_change = -1
-        self._heeded_change = -1
-        self._heed_at = 0.0
         self._locked_since: float | None = None
 
     def stop(self) -> None:
@@ -154,7 +152,7 @@ class Poller:
             if self._store.probe_now(WAITED_FOR):
                 self._traffic.refresh()
         self._keep_house(now)
-        self._heed_others(now)
+        self._pending.add(self._traffic.heed())
         self._turn()
         if until is not None and self._something_changed() and until():
             return False
@@ -165,16 +163,6 @@ class Poller:
         elif not self._pending:
             self._sleep(end)
         return True
-
-    def _heed_others(self, now: float) -> None:
-        """Keep to the pauses that other pollers have been told of."""
-        if now < self._heed_at or not self._traffic.busy:
-            return
-        self._heed_at = now + GLANCE_SECONDS
-        change = self._store.change_count()
-        if change != self._heeded_change:
-            self._heeded_change = change
-            self._pending.add(self._traffic.heed())
 
     def _something_changed(self) -> bool:
         change = self._store.change_count()

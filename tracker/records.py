@@ -189,6 +189,7 @@ class Records:
     def explain(self, job: str | ProcessingJob) -> dict[str, Any]:
         """Why a job is where it is and what happens next; see `tracker.explain.explain`."""
         from tracker.explain import explain
+        from tracker.schedule import PollPolicy
 
         found = self.get(job)
         service = self.services.get(found.service)
@@ -203,7 +204,7 @@ class Records:
             now=self.store.now(),
             paused=self.store.is_paused(),
             known=service is not None,
-            every=service.poll.every if service is not None else 0.0,
+            policy=service.poll if service is not None else PollPolicy(),
         )
 
     def service_list(self) -> Rows:

@@ -6,8 +6,8 @@ The figures are the defaults of the requirements P2, P5, P6 and J8.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 
@@ -20,7 +20,8 @@ class PollPolicy:
     """When a running job is polled. Durations are seconds.
 
     ``first`` counts from the service's acceptance. ``give_up_after`` counts from it too; None
-    polls for ever. ``lost_after`` is how long a service may deny a job before it is lost.
+    polls for ever. ``lost_after`` is how long a service may deny a job before it is lost. ``words``
+    are intervals by the service's own state word: what waits for a person is asked for less often.
     """
 
     first: float = 10.0
@@ -30,6 +31,11 @@ class PollPolicy:
     max_per_minute: float = 10.0
     give_up_after: float | None = None
     lost_after: float = 600.0
+    words: Mapping[str, float] = field(default_factory=dict)
+
+    def every_in(self, word: str | None) -> float:
+        """The interval for a job of which its service says `word`."""
+        return self.words.get(word or "", self.every)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +83,18 @@ def least_distance(policy: PollPolicy) -> float:
 
 
 def after_reading(
-    policy: PollPolicy, age: float = 0.0, estimated_seconds: float | None = None
+    policy: PollPolicy,
+    age: float = 0.0,
+    estimated_seconds: float | None = None,
+    word: str | None = None,
 ) -> float:
     """Delay to the next poll of a job that is still running.
 
     `age` and `estimated_seconds` both count from acceptance: a completion that is expected before
-    the next ordinary poll gets a poll of its own.
+    the next ordinary poll gets a poll of its own. `word` is what the service says.
     """
     floor = least_distance(policy)
-    delay = max(policy.every, floor)
+    delay = max(policy.every_in(word), floor)
     if estimated_seconds is not None and age < estimated_seconds < age + delay:
         delay = max(estimated_seconds - age, floor)
     return delay

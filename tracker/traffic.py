@@ -22,6 +22,9 @@ FAILING_JOBS = 5
 
 EMPTY_CLAIM_SECONDS = 0.05
 
+HEED_SECONDS = 0.05
+"""How often it is looked whether other pollers were told to pause."""
+
 PROBE_SECONDS = 30.0
 """For so long a service that was paused waits for the result of the one call that goes out first;
 its sender may have died."""
@@ -49,6 +52,8 @@ class Traffic:
         self._makers = transports
         self._transports: dict[str, Transport] = {}
         self._concurrency = concurrency
+        self._heed_at = 0.0
+        self._seen_change = -1
         self._read_budgets()
         for road in self._roads.values():
             road.may_try = road.lane.impatient and road.budget.fault == Fault.UNREACHABLE
@@ -141,9 +146,16 @@ class Traffic:
             road.stale = True
 
     def heed(self) -> list[Released]:
-        """Look whom others have paused meanwhile; what waits for its turn there is given back."""
-        self._read_budgets()
+        """Look, once in a while, whom others have paused meanwhile; what waits for its turn there
+        is given back."""
         now = clock.monotonic()
+        if now < self._heed_at or not self.busy:
+            return []
+        self._heed_at = now + HEED_SECONDS
+        before, self._seen_change = self._seen_change, self._store.change_count()
+        if before == self._seen_change:
+            return []
+        self._read_budgets()
         return [
             released
             for road in self._roads.values()

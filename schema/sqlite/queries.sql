@@ -485,7 +485,7 @@ SELECT {view_columns} FROM jobs WHERE local_id IN (SELECT value FROM json_each(:
 local_id, service, status, server_id, account, job_type, user_id, session_id, project, document_id,
 sync_status, failure_reason, error_message, result_content_id, progress, remote_state,
 remote_version, payload, vars, initiated_at, created_at, updated_at, accepted_at, completed_at,
-deadline_at, expires_at, estimated_completion_seconds, next_poll_at, last_poll_at, retry_count, poll_count,
+deadline_at, expires_at, unknown_since, estimated_completion_seconds, next_poll_at, last_poll_at, retry_count, poll_count,
 last_http_status, last_duration_seconds, last_error, cancel_requested_at, traceparent, claimed_by,
 lease_until, version
 

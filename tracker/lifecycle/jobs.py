@@ -107,7 +107,7 @@ def _progressed(job: Job, reading: Reading, policy: PollPolicy) -> Running:
     estimate = job.estimated_seconds
     if reading.estimated_seconds is not None:
         estimate = job.age + reading.estimated_seconds
-    delay = schedule.after_reading(policy, job.age, estimate)
+    delay = schedule.after_reading(policy, job.age, estimate, reading.word)
     running = Running(job, max(delay, reading.retry_after or 0.0))
     if reading.state is State.UNKNOWN_WORD:
         said = "no state" if reading.word is None else f"the state {reading.word!r}"

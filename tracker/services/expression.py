@@ -209,6 +209,8 @@ def _check_functions(node: Any, key: str) -> None:
         variadic = bool(signature) and signature[-1].get("variadic", False)
         if count < wanted or (count > wanted and not variadic):
             raise ConfigError(f"{key}: {name}() takes {wanted} argument(s), got {count}")
+    if node["type"] == "subexpression" and node["children"][0]["type"] == "not_expression":
+        raise ConfigError(f"{key}: !a.b means (!a).b, which is never there", "write !(a.b)")
     for child in node["children"]:
         _check_functions(child, key)
 

@@ -252,9 +252,16 @@ def _read_poll(table: Table) -> PollPolicy:
         max_per_minute=table.number("max_per_minute", default.max_per_minute, low=0.01, high=6000),
         give_up_after=table.optional_duration("give_up_after", positive=True),
         lost_after=table.duration("lost_after", default.lost_after),
+        words=_read_words(table),
     )
     table.finish()
     return policy
+
+
+def _read_words(table: Table) -> dict[str, float]:
+    given = table.optional_mapping("words") or {}
+    inner = Table(table.key("words"), given)
+    return {word: inner.duration(word, 0.0, positive=True) for word in given}
 
 
 def _read_states(table: Table, fold_case: bool) -> dict[Word, State]:
