@@ -6,8 +6,9 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tracker import lifecycle
 from tracker.executors.base import Executed, Executor, OneByOne, Tools
@@ -105,11 +106,14 @@ class FetchResult(OneByOne):
             return Failure(Fault.OVERSIZED, f"the result has more than {self._max_bytes} bytes")
         if len(way.pages) >= MOST_PAGES:
             return Failure(Fault.UNREADABLE, f"the result has more than {MOST_PAGES} pages")
-        pages = (*way.pages, item.lease)
+        pages, trail = (*way.pages, item.lease), lifecycle.Trail(**way.trail)
+        following = piece.following
+        if following is not None and not trail.goes_on_to(following.cursor or ""):
+            return Failure(Fault.UNREADABLE, "the pages of the result go in circles")
         try:
             _write(self._file(item, item.lease, ".page"), [piece.lines])
-            if piece.following is not None:
-                return _Way(piece.following, pages, size)
+            if following is not None:
+                return _Way(following, pages, size, asdict(trail))
             files = [self._file(item, lease, ".page") for lease in pages]
             whole = self._file(item, item.lease, ".part")
             sha256 = _write(whole, (one.read_bytes() for one in files))
@@ -136,11 +140,12 @@ class FetchResult(OneByOne):
 @dataclass(frozen=True, slots=True)
 class _Way:
     """How far a result's way is: the ``step`` that is next, and the ``pages`` that are here, by the
-    claims that brought them, of so many bytes in all."""
+    claims that brought them, of so many bytes in all. ``trail`` is that of their cursors."""
 
     step: Step = FETCH
     pages: tuple[int, ...] = ()
     size: int = 0
+    trail: dict[str, Any] = field(default_factory=dict)
 
 
 def _way(item: Operation) -> _Way:
@@ -149,7 +154,7 @@ def _way(item: Operation) -> _Way:
     if not isinstance(told, dict) or told["attempts"] != item.attempts:
         return _Way()
     step = Step(told["hops"], told["vars"], told["cursor"])
-    return _Way(step, tuple(told["pages"]), told["size"])
+    return _Way(step, tuple(told["pages"]), told["size"], told["trail"])
 
 
 def _going_on(item: Operation, way: _Way) -> Attempted:
@@ -160,6 +165,7 @@ def _going_on(item: Operation, way: _Way) -> Attempted:
         "cursor": way.step.cursor,
         "pages": list(way.pages),
         "size": way.size,
+        "trail": way.trail,
     }
     return lifecycle.next_step(item, {**item.payload, "way": told})
 

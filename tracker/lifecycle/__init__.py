@@ -5,7 +5,7 @@ The store adds its own now to every delay, and applies an outcome only under its
 
 from tracker.lifecycle.endings import ENDINGS, document_of, finish
 from tracker.lifecycle.jobs import after_poll, by_hand, reopened
-from tracker.lifecycle.listing import after_page, gone_on_with
+from tracker.lifecycle.listing import Trail, after_page, gone_on_with
 from tracker.lifecycle.objects import (
     after_clean_up,
     after_removal,
@@ -31,6 +31,7 @@ from tracker.lifecycle.rules import Rules
 __all__ = [
     "ENDINGS",
     "Rules",
+    "Trail",
     "accepted_first",
     "after_cancel",
     "after_clean_up",

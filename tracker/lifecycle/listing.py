@@ -19,16 +19,16 @@ REMEMBERED = 64
 
 
 @dataclass(slots=True)
-class _Trail:
-    """Notices a listing that goes in circles: short ones at once, by its last cursors, long ones
-    by a single one that is changed less and less often (Brent's way), so that nothing grows."""
+class Trail:
+    """Notices pages that go in circles: short ones at once, by their last cursors, long ones by a
+    single one that is changed less and less often (Brent's way), so that nothing grows."""
 
     pages: int = 0
     marked: int = 0
     last: list[int] = field(default_factory=list)
 
     @classmethod
-    def of(cls, operation: Operation) -> _Trail:
+    def of(cls, operation: Operation) -> Trail:
         """The trail so far."""
         found = operation.payload.get("trail")
         return cls(**found) if isinstance(found, dict) else cls()
@@ -70,7 +70,7 @@ def after_page(
         return Attempted(
             operation, OperationState.PENDING, burnt=False, page=result, merging=merging
         )
-    trail = _Trail.of(operation)
+    trail = Trail.of(operation)
     if not trail.goes_on_to(result.cursor):
         return _given_up(operation, "the listing goes in circles: its next page was there before")
     empty = 0 if result.items else _int(operation.payload.get("empty")) + 1

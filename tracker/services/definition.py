@@ -96,8 +96,11 @@ class Service:
     @property
     def longest_call(self) -> float:
         """The longest time, in seconds, that any of its calls may take."""
+        create, status = self.create, self.status
         specs = (
             self.create,
+            create.lookup if create is not None else None,
+            status.bulk if status is not None else None,
             self.status,
             self.result,
             self.update,
@@ -107,6 +110,7 @@ class Service:
             self.cleanup,
         )
         requests = [spec.request for spec in specs if spec is not None]
+        requests += [create.then if create is not None else None]
         requests += [hop.request for hop in self.result.hops] if self.result is not None else []
         return max((one.timeout for one in requests if one is not None), default=self.timeout)
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from tracker import clock, schedule
 from tracker.model import Failure, Fault, Json
 from tracker.services import pacing, values
 from tracker.services.expression import Envelope, ExpressionError
@@ -23,11 +22,12 @@ LARGEST_EXPLAINED = 10**6
 """Bytes of an error's body up to which it is searched for the service's words."""
 
 
-def transport_failure(reply: Reply) -> Failure:
-    """The failure of a reply that the transport marked with a fault."""
+def transport_failure(reply: Reply, told: Pacing = ORDINARY, cap: float = 300.0) -> Failure:
+    """The failure of a reply that the transport marked with a fault; its headers may say when to
+    come back, at most `cap` seconds from now."""
     fault = reply.fault or Fault.UNREADABLE
     message = values.line(reply.message or fault.value, LONGEST_MESSAGE)
-    wait = schedule.parse_retry_after(reply.headers.get("retry-after"), clock.now())
+    wait = pacing.retry_after(told, Envelope(reply, None), cap)
     return Failure(fault, message, reply.status, wait, sent=reply.sent)
 
 
@@ -52,6 +52,13 @@ def http_failure(service: Service, envelope: Envelope) -> Failure:
     return replace(failure, final=final)
 
 
+def fault_of(service: Service, reply: Reply) -> Failure | None:
+    """The failure of a reply that the transport marked with a fault; else None."""
+    if reply.fault is None:
+        return None
+    return transport_failure(reply, service.pacing, service.retry_after_cap)
+
+
 def objection(service: Service, envelope: Envelope) -> Failure | None:
     """The failure of a reply that says "too many", "later" or "no" although its code does not; else
     None."""
@@ -63,7 +70,8 @@ def objection(service: Service, envelope: Envelope) -> Failure | None:
     if 200 <= reply.status < 300:
         why = pacing.found(service.refused, envelope)
         if why is not None:
-            words = values.explanation(why) or "the reply says that it was refused"
+            words = "" if why is True else values.explanation(why)
+            words = words or "the reply says that it was refused"
             return Failure(
                 Fault.REFUSED,
                 service.redacted(values.line(words, LONGEST_MESSAGE)),

@@ -10,9 +10,9 @@ from tracker.model import Failure, Fault, Job, Json, Reading, State
 from tracker.services import pacing, values
 from tracker.services.expression import Envelope, Expression, ExpressionError, all_found, soft
 from tracker.services.failures import (
+    fault_of,
     http_failure,
     objection,
-    transport_failure,
     unreadable,
     words_of,
 )
@@ -44,10 +44,8 @@ def read_create(service: Service, job: Job, reply: Reply) -> Reading | Failure:
     spec = service.create
     if spec is None:
         return _undefined(service, "create")
-    if reply.fault is not None:
-        return transport_failure(reply)
     envelope = Envelope(reply, job)
-    if (failure := objection(service, envelope)) is not None:
+    if (failure := fault_of(service, reply) or objection(service, envelope)) is not None:
         return failure
     if spec.idempotency == "client_id" and reply.status == 409:
         return Reading(State.PROCESSING, server_id=job.local_id)
@@ -91,10 +89,8 @@ def read_status(service: Service, job: Job, reply: Reply) -> Reading | Failure:
     spec = service.status
     if spec is None:
         return _undefined(service, "status")
-    if reply.fault is not None:
-        return transport_failure(reply)
     envelope = Envelope(reply, job)
-    if (failure := objection(service, envelope)) is not None:
+    if (failure := fault_of(service, reply) or objection(service, envelope)) is not None:
         return failure
     if says(spec.unknown, envelope):
         return _unknown(service, envelope)
@@ -148,9 +144,7 @@ def read_plain(service: Service, reply: Reply) -> Failure | None:
 def failure_of(service: Service, envelope: Envelope) -> Failure | None:
     """As `read_plain`; the body may be in the envelope afterwards. A 202 is a success here."""
     reply = envelope.reply
-    if reply.fault is not None:
-        return transport_failure(reply)
-    if (failure := objection(service, envelope)) is not None:
+    if (failure := fault_of(service, reply) or objection(service, envelope)) is not None:
         return failure
     return None if 200 <= reply.status < 300 else http_failure(service, envelope)
 
