@@ -69,16 +69,17 @@ def _duration(value: object) -> float | None:
 
 
 def parse_rate(value: object) -> float | None:
-    """The least distance in seconds between two calls of ``"10/s"``, ``"600/m"``, ``"5/h"``.
+    """The least distance in seconds between two calls of ``"10/s"``, ``"600/m"``, ``"1/45s"``.
 
     None for ``"unlimited"``. Raises ValueError with a message for people.
     """
     if value == "unlimited":
         return None
-    match = re.fullmatch(rf"{_NUMBER}\s*/\s*([smhd])", value) if isinstance(value, str) else None
+    pattern = rf"{_NUMBER}\s*/\s*{_NUMBER}?([smhd])"
+    match = re.fullmatch(pattern, value) if isinstance(value, str) else None
     if match and (count := float(match[1])) > 0:
-        distance = _SECONDS[match[2]] / count
-        if distance <= LONGEST_DURATION:
+        distance = float(match[2] or 1) * _SECONDS[match[3]] / count
+        if 0 < distance <= LONGEST_DURATION:
             return distance
     raise ValueError(f'expected a rate such as "10/s" or "unlimited", got {shown(value)}')
 

@@ -8,7 +8,7 @@ from tracker import lifecycle
 from tracker.errors import CallFailed
 from tracker.executors.base import BEGINS, Executed, Executor, OneByOne, Tools
 from tracker.lifecycle import Rules
-from tracker.model import Failure, Fault, Job, Kind, Operation, Status
+from tracker.model import ENDINGS, Failure, Fault, Job, Kind, Operation, Status
 from tracker.outcomes import Attempted, Outcome
 from tracker.services import Service
 from tracker.storage.signing import Signer
@@ -109,7 +109,7 @@ class Create(OneByOne):
             return Executed([failed], found)
         key = self._service.server_key(item.job, found)
         accepted = lifecycle.after_create(item, found, self._rules, server_key=key)
-        if self._begins and found.state not in lifecycle.ENDINGS:
+        if self._begins and found.state not in ENDINGS:
             accepted = lifecycle.accepted_first(accepted, {**item.payload, BEGINS: True})
         return Executed([accepted])
 

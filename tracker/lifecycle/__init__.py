@@ -3,7 +3,7 @@
 The store adds its own now to every delay, and applies an outcome only under its fence.
 """
 
-from tracker.lifecycle.endings import ENDINGS, document_of, finish
+from tracker.lifecycle.endings import document_of, finish
 from tracker.lifecycle.jobs import after_poll, by_hand, reopened
 from tracker.lifecycle.listing import Trail, after_page, gone_on_with
 from tracker.lifecycle.objects import (
@@ -29,7 +29,6 @@ from tracker.lifecycle.operations import (
 from tracker.lifecycle.rules import Rules
 
 __all__ = [
-    "ENDINGS",
     "Rules",
     "Trail",
     "accepted_first",

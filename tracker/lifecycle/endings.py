@@ -74,9 +74,6 @@ def _announcement(job: Job, status: Status, reason: Reason | None, error: str | 
     return f"{document}: {error}"
 
 
-ENDINGS = frozenset({State.COMPLETED, State.FAILED, State.TIMEOUT, State.CANCELLED})
-
-
 def ended(job: Job, reading: Reading, rules: Rules, from_status: Status) -> Transition:
     """The end that a reading tells of; or, where a result is to be fetched first, the way there."""
     if _is_fetched(reading, rules):

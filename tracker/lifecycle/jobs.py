@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 
 from tracker import schedule
-from tracker.lifecycle.endings import ENDINGS, PROCESSING_FAILED, ended, finish
+from tracker.lifecycle.endings import PROCESSING_FAILED, ended, finish
 from tracker.lifecycle.rules import Rules
 from tracker.model import (
     ACTIVE,
+    ENDINGS,
     FINISHED,
     SERVICE_FAULTS,
     Event,

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from tracker import schedule
 from tracker.lifecycle.endings import (
-    ENDINGS,
     RESULT_FAILED,
     concluded_after,
     ended,
@@ -17,6 +16,7 @@ from tracker.lifecycle.endings import (
 from tracker.lifecycle.rules import Rules
 from tracker.model import (
     ACTIVE,
+    ENDINGS,
     SERVICE_FAULTS,
     Content,
     Event,

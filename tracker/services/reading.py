@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tracker import clock
-from tracker.model import Failure, Fault, Job, Json, Reading, State
+from tracker.model import ENDINGS, Failure, Fault, Job, Json, Reading, State
 from tracker.services import pacing, values
 from tracker.services.expression import Envelope, Expression, ExpressionError, all_found, soft
 from tracker.services.failures import (
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tracker.services.parts import ResultSpec, StatusSpec
 
 _GONE = (404, 410)
-_EXPLAINED = frozenset((State.FAILED, State.TIMEOUT, State.CANCELLED))
 
 
 @dataclass(slots=True)
@@ -63,7 +62,9 @@ def read_create(service: Service, job: Job, reply: Reply) -> Reading | Failure:
         return word
     server_id = values.identifier(found)
     if server_id is None:
-        if spec.idempotency != "client_id" or found not in (None, ""):
+        # What was over at once may have no id: nobody is going to ask for it.
+        over = word is not None and word.state in ENDINGS
+        if found not in (None, "") or not (over or spec.idempotency == "client_id"):
             where = spec.server_id.text if spec.server_id is not None else "server_id"
             return unreadable(reply, f"{where} holds no usable id")
         server_id = job.local_id
@@ -79,7 +80,7 @@ def read_create(service: Service, job: Job, reply: Reply) -> Reading | Failure:
         captured=all_found(spec.capture, envelope) if spec.capture else {},
     )
     reading = _hinted(service, reading, envelope)
-    if word.state in _EXPLAINED or word.state is State.COMPLETED:
+    if word.state in ENDINGS:
         return _with_ending(service, reading, envelope, reply)
     return reading
 
@@ -126,7 +127,7 @@ def read_status(service: Service, job: Job, reply: Reply) -> Reading | Failure:
     if spec.expires_at is not None:
         reading = replace(reading, expires_at=_moment(soft(spec.expires_at, envelope)))
     reading = _hinted(service, reading, envelope)
-    if word.state in _EXPLAINED or word.state is State.COMPLETED:
+    if word.state in ENDINGS:
         return _with_ending(service, reading, envelope, reply)
     return reading
 
@@ -243,7 +244,7 @@ def _with_ending(
     spec = service.result
     if spec is not None and spec.request is not None:
         reading = _fetchable(spec, reading, envelope)
-    if reading.state in _EXPLAINED:
+    if reading.state is not State.COMPLETED:
         error = service.status.error if service.status is not None else None
         found = values.explanation(soft(error, envelope))
         if found is None and reply.status >= 400:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tracker.errors import ConfigError
-from tracker.model import State
+from tracker.model import ENDINGS, State
 from tracker.schedule import RetryPolicy
 from tracker.services.expression import expression_in
 from tracker.services.parts import KEEP, Hop, ResultSpec
 from tracker.services.specs_common import Shared, named_expressions, read_retry
 from tracker.services.template import LATER_ROOTS, RESULT_ROOTS
 from tracker.tables import Table, shown
-
-ENDS = (State.COMPLETED, State.FAILED, State.TIMEOUT, State.CANCELLED)
 
 
 def read_result(table: Table, shared: Shared, retry: RetryPolicy) -> ResultSpec:
@@ -69,6 +67,7 @@ def _read_states(table: Table) -> frozenset[State]:
     given = table.strings("states") if "states" in table.names() else ("completed",)
     table.raw("states")
     for name in given:
-        if name not in ENDS:
-            table.fail("states", f"expected some of {', '.join(ENDS)}, got {shown(name)}")
+        if name not in ENDINGS:
+            known = ", ".join(sorted(ENDINGS))
+            table.fail("states", f"expected some of {known}, got {shown(name)}")
     return frozenset(State(name) for name in given) | {State.COMPLETED}
