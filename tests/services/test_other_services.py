@@ -348,7 +348,7 @@ state = "failed"
 error = "Invalid parameter"
 """
 
-CODE = """
+CODE = r"""
 base_url = "https://code.example.com"
 [pacing]
 exhausted   = "headers.\"x-ratelimit-remaining\" == '0'"
