@@ -1,7 +1,8 @@
 """A small HTTP service with jobs, on loopback, that does what a test tells it to.
 
 ``POST /jobs`` creates one, ``GET /jobs/ID`` tells its state, ``GET /jobs/ID/result`` its result.
-What each answers is a script: a list of answers, the last of which is repeated. An answer is
+What each answers is a script: a list of answers, the last of which is repeated; `scripts` has
+those of single jobs by their ids, of results by ``ID/result``, and of any path. An answer is
 
 - a word: ``{"job_id": ID, "status": word}``
 - a dict or list: that JSON
@@ -144,6 +145,8 @@ class JobService:
     def answer(self, seen: Seen) -> Answer | Broken:
         """What the script says to this request."""
         path = seen.path.partition("?")[0]
+        if path in self.scripts:
+            return self._resolve(self._step(path, self.scripts[path]), seen, "", None)
         if seen.method == "POST" and path == "/jobs":
             return self._resolve(self._step("POST", self.creates), seen, "", self._created(seen))
         match = re.fullmatch(r"/jobs/([^/]+)(/result)?", path)
@@ -205,6 +208,7 @@ class _Server(ThreadingHTTPServer):
 def _handler(service: JobService) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else a reply waits 40 ms for the caller's kernel
 
         def do(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)

@@ -270,7 +270,7 @@ class Traffic:
         """Let the service's budget know how a call went (the failure table). Where that pauses
         the service, the claims that had not been called yet are given back."""
         road, place = self._roads[work.lane.place], work.lane.place
-        if failure is None or failure.fault is Fault.REFUSED:
+        if failure is None or failure.fault is Fault.REFUSED or failure.again:
             if not road.clean:
                 self._store.note_success(place, ends_pause=road.trying)
                 self._read_budgets()

@@ -15,6 +15,7 @@ fail       the share of jobs that end as failed
 result     size of a result in bytes
 dribble    seconds that the body of a result takes
 mute       kinds of call (create, status, result, change) that are accepted and never answered
+lose       the share of creates that end without a usable reply: half of them before their effect
 told       seconds between the effect of a change, a cancel or a deletion and its reply (range)
 ill        whether changes are answered by 503
 down       whether its port is closed and all connections are cut
@@ -58,6 +59,7 @@ class Books:
             "result": 100,
             "dribble": 0,
             "mute": [],
+            "lose": 0,
             "told": [0, 0],
             "ill": False,
             **knobs,
@@ -149,6 +151,15 @@ class Books:
         page = behind[:PAGE]
         return {"jobs": page, "next": str(page[-1]["number"]) if len(behind) > PAGE else None}
 
+    def noted(self, note: str) -> list[dict[str, Any]]:
+        """The jobs that were created with this note."""
+        with self.lock:
+            return [
+                {"id": job, "note": note}
+                for job, found in self.jobs.items()
+                if found["payload"].get("note") == note
+            ]
+
     def status(self, job: str) -> dict[str, Any] | None:
         """What a status call is told."""
         with self.lock:
@@ -208,8 +219,15 @@ class Handler(BaseHTTPRequestHandler):
                 ]
             self.answer(200, {"jobs": made})
         elif self.path == "/jobs":
+            fate = random.random() / (books.knobs["lose"] or 1e-9)  # from 0 to 1: it is lost
+            if fate < 0.5:
+                self.cut()
+                return
             books.wait("before")
             code, job = books.create(body, self.headers.get("Idempotency-Key"))
+            if fate < 1:
+                self.answer(500, {}) if fate < 0.75 else self.cut()
+                return
             self.mute("create")
             books.wait("after")
             self.answer(code, {"job_id": job})
@@ -244,8 +262,9 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, books.record())
             return
         if path.path == "/jobs":
-            [cursor] = parse_qs(path.query).get("cursor", ["0"])
-            self.answer(200, books.page(int(cursor)))
+            query = {name: value for name, [value] in parse_qs(path.query).items()}
+            noted = {"jobs": books.noted(query["note"])} if "note" in query else None
+            self.answer(200, noted or books.page(int(query.get("cursor", "0"))))
             return
         job = self.path.removeprefix("/jobs/")
         if job.endswith("/result"):
@@ -282,6 +301,10 @@ class Handler(BaseHTTPRequestHandler):
             if start:
                 books.closing.wait(books.knobs["dribble"] / PIECES)
             self.wfile.write(body[start : start + size])
+
+    def cut(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
 
     def mute(self, kind: str) -> None:
         """Never answer, if that is how it is set."""

@@ -72,7 +72,8 @@ class FetchResult(OneByOne):
                 return Executed([_going_on(item, brought)])
             case Failure():
                 # What does not count goes on where it was: its pages are wanted yet.
-                self._drop(item, _Way() if brought.fault in SERVICE_FAULTS else way, reply.path)
+                excused = brought.again or brought.fault in SERVICE_FAULTS
+                self._drop(item, _Way() if excused else way, reply.path)
                 return Executed([lifecycle.after_fetch(item, brought, self._rules)], brought)
         if self._keep_as == "object" and brought.path is not None:
             target = self._storage.plan_result(item.job.local_id, brought)

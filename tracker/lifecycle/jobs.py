@@ -95,7 +95,8 @@ def _failed(job: Job, rules: Rules, reason: Reason, error: str, last: str) -> Tr
 def _poll_failed(job: Job, failure: Failure, policy: PollPolicy, rnd: Random) -> Running:
     # A 429, a 401 or no credentials are the service's matter: its pause decides when the next call
     # goes out, and this job merely keeps the distance that any poll keeps.
-    excused = failure.fault in SERVICE_FAULTS and failure.fault is not Fault.UNREACHABLE
+    away = failure.fault is Fault.UNREACHABLE
+    excused = failure.again or (failure.fault in SERVICE_FAULTS and not away)
     failures = job.retry_count + (0 if excused else 1)
     if excused:
         delay = max(schedule.least_distance(policy), failure.retry_after or 0.0)

@@ -129,6 +129,14 @@ def unburnt(operation: Operation, failure: Failure) -> Attempted:
     )
 
 
+def _not_begun(
+    operation: Operation, failure: Failure, policy: RetryPolicy, rnd: Random
+) -> Attempted:
+    waiting = unburnt(operation, failure)
+    waiting.delay = max(schedule.not_begun(policy, rnd), failure.retry_after or 0.0)
+    return waiting
+
+
 def next_step(operation: Operation, payload: dict[str, Json]) -> Attempted:
     """One step of an operation is done: the next one, told by `payload`, is due at once."""
     return Attempted(operation, OperationState.PENDING, burnt=False, payload=payload)
@@ -178,6 +186,8 @@ def after_fetch(
         done = concluded_after(operation, rules, result.id)
         done.content = result
         return Attempted(operation, None, transition=done)
+    if result.again:
+        return _not_begun(operation, result, rules.result_retry, rnd)
     if result.fault in SERVICE_FAULTS:
         return unburnt(operation, result)
     attempted = again(operation, result, rules.result_retry, rnd)
@@ -291,9 +301,7 @@ def _judged(
 ) -> Attempted | None:
     """What does not count as an attempt, or does not get better by another one; else None."""
     if failure.again:
-        waiting = unburnt(operation, failure)
-        waiting.delay = max(schedule.not_begun(policy, rnd), failure.retry_after or 0.0)
-        return waiting
+        return _not_begun(operation, failure, policy, rnd)
     # What broke after bytes had left may have got through: that attempt counts.
     if failure.fault in SERVICE_FAULTS and (
         not failure.sent or failure.fault is not Fault.UNREACHABLE

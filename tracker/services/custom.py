@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from traceback import extract_tb
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -56,7 +58,7 @@ def load_class(reference: str, key: str, folder: str) -> type[Service]:
         raise ConfigError(f'{key}: expected "module:Class", such as "jenkins:Jenkins"')
     try:
         with _findable(folder):
-            found = getattr(import_module(match[1]), match[2], None)
+            found = getattr(_module(match[1], folder), match[2], None)
     except (Exception, SystemExit) as error:
         raise ConfigError(f"{key}: {_words(error)}") from None
     if not isinstance(found, type) or not issubclass(found, Service):
@@ -71,6 +73,19 @@ def _findable(folder: str) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(folder)
+
+
+def _module(name: str, folder: str) -> ModuleType:
+    """The module of that name in `folder`, under a name of its own: two trackers of one process may
+    each have a ``jenkins.py``; or an installed one."""
+    file = Path(folder, *name.split(".")).with_suffix(".py")
+    if not file.is_file():
+        return import_module(name)
+    spec = spec_from_file_location(f"tracker_class:{file}", file)
+    assert spec is not None and spec.loader is not None  # it is a file of Python
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _guarded(kind: type[Service], key: str) -> type[Service]:
@@ -137,8 +152,9 @@ def _expected(found: object, wanted: tuple[type, ...]) -> str:
 
 
 def _words(error: BaseException) -> str:
-    """An exception in one line, with where it was raised."""
-    frames = extract_tb(error.__traceback__)
+    """An exception in one line, with where it was raised, where that is in a file of others."""
+    own = (__file__, "<")
+    frames = [one for one in extract_tb(error.__traceback__) if not one.filename.startswith(own)]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return values.line(f"{type(error).__name__}: {error}", LONGEST_WORDS) + place
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from tracker.services.definition import Service
     from tracker.services.parts import ResultSpec, StatusSpec
 
+LONGEST_ESTIMATE = 3.2e9
+"""Seconds, a century: what is done later than that was not estimated."""
+
 _GONE = (404, 410)
 
 
@@ -300,7 +303,7 @@ def _estimate(spec: StatusSpec, envelope: Envelope) -> float | None:
         return None
     moment = clock.to_moment(_figure(soft(spec.estimated_at, envelope)))
     left = None if moment is None else moment - clock.now()
-    return left if left is not None and left > 0 else None
+    return left if left is not None and 0 < left < LONGEST_ESTIMATE else None
 
 
 def _progress(spec: StatusSpec, envelope: Envelope) -> float | None:

@@ -81,7 +81,10 @@ def read_result(
     """
     spec = _spec(service)
     envelope = Envelope(reply, job)
-    failure = failure_of(service, envelope)
+    seen = envelope
+    if reply.path is not None and _may_object(service):
+        seen = Envelope(replace(reply, body=_small(reply) or b""), job)
+    failure = failure_of(service, seen)
     if failure is not None:
         return failure
     if reply.status == 202:
@@ -137,16 +140,30 @@ def _read_whole(spec: ResultSpec, envelope: Envelope) -> Content:
     return content
 
 
+def _may_object(service: Service) -> bool:
+    """Whether a good reply may say in its body that it is none."""
+    told = (service.refused, service.pacing.throttled, service.pacing.again)
+    return any(one is not None and "body" in one.roots for one in told)
+
+
 def _small_body(reply: Reply) -> Json:
     """The JSON of a small reply, also of one in a file; None for anything else."""
+    try:
+        return values.decode(_small(reply) or b"")
+    except values.Undecodable:
+        return None
+
+
+def _small(reply: Reply) -> bytes | None:
+    """The body of a small reply with JSON, also of one in a file; None for anything else."""
     media_type = reply.headers.get("content-type", "application/json").partition(";")[0]
     if not re.search(r"[/+]json\s*$", media_type, re.IGNORECASE):
         return None
+    if reply.path is None:
+        return reply.body if len(reply.body) <= LARGEST_INDEXED else None
     try:
-        if reply.path is None:
-            return values.decode(reply.body) if len(reply.body) <= LARGEST_INDEXED else None
-        return values.decode(reply.path.read_bytes()) if reply.size <= LARGEST_INDEXED else None
-    except (OSError, values.Undecodable):
+        return reply.path.read_bytes() if reply.size <= LARGEST_INDEXED else None
+    except OSError:
         return None
 
 
