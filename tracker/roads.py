@@ -66,6 +66,15 @@ class Road:
         self.slots.clear()
         self.ask_again_at = 0.0
 
+    def may_send(self, now: float) -> bool:
+        """Whether a call may go out, or a token be asked for, at this moment; or there is none
+        waiting, and it would."""
+        if now < self.paused_until and not self.may_try:
+            return False
+        if self.lane.distance is None or not self.ready:
+            return True
+        return now >= (self.next_turn if self.slots else self.ask_again_at)
+
     @property
     def next_turn(self) -> float:
         """When the next call may go out. A late turn pushes the one after it: two calls keep
@@ -83,17 +92,17 @@ def shares(roads: Sequence[Road], free: int, slots: int) -> list[tuple[Road, int
     """
     wanting = [road for road in roads if road.ready]
     idle = sum(not road.calling for road in roads if road.lane.polls is not None)
-    kept = min(idle, slots // 4)
     found = {id(road): 0 for road in wanting}
     calling = {road.lane.name: road.calling for road in wanting}
     while wanting and free > 0:
         road = min(wanting, key=lambda one: calling[one.lane.name])
         name, busy = road.lane.name, calling[road.lane.name] > 0
+        kept = min(idle, slots // 4)
         room = calling[name] < road.lane.concurrency and (not busy or free > kept)
         if not room or found[id(road)] >= len(road.ready):
             wanting.remove(road)
             continue
-        kept -= not busy and kept > 0
+        idle -= not busy and road.lane.polls is not None
         found[id(road)] += 1
         calling[name] += 1
         free -= 1

@@ -189,9 +189,7 @@ class Traffic:
 
     def dispatch(self) -> None:
         """Send what may go out now."""
-        now = clock.monotonic()
-        open_ = [road for road in self._roads.values() if now >= road.paused_until or road.may_try]
-        for road, share in shares(open_, self._concurrency - self.in_flight, self._concurrency):
+        for road, share in self._shares():
             # Before a token is taken: the first one may need a tenth of a second to be there.
             self._transport(road.lane.transport)
             sending = self._next_calls(road, share)
@@ -205,6 +203,11 @@ class Traffic:
             for work, call in sending:
                 road.in_flight[id(call)] = work
                 self._transport(call.transport or road.lane.transport).send(call)
+
+    def _shares(self) -> list[tuple[Road, int]]:
+        now = clock.monotonic()
+        able = [road for road in self._roads.values() if road.may_send(now)]
+        return shares(able, self._concurrency - self.in_flight, self._concurrency)
 
     def _next_calls(self, road: Road, free: int) -> list[tuple[Work, Call]]:
         wanted = min(free, len(road.ready))
@@ -247,10 +250,7 @@ class Traffic:
 
     def receive(self, timeout: float) -> list[tuple[Work, Reply]]:
         """What came back, waiting up to `timeout` seconds, or until the next call may go out."""
-        now = clock.monotonic()
-        for road in self._roads.values():
-            if road.ready and road.calling < road.lane.concurrency:
-                timeout = min(timeout, road.next_turn - now)
+        timeout = 0.0 if self._shares() else min(timeout, self._next_turn())
         waiting = [one for one in self._transports.values() if one.in_flight]
         timeout = max(timeout, 0.0)
         if not waiting:
@@ -265,6 +265,12 @@ class Traffic:
                 self._roads[work.lane.place].in_flight.pop(id(call), None)
                 received.append((work, reply))
         return received
+
+    def _next_turn(self) -> float:
+        """In how many seconds the next call may go out that has to wait for its turn alone."""
+        now = clock.monotonic()
+        turns = [road.next_turn - now for road in self._roads.values() if road.ready]
+        return min((turn for turn in turns if turn > 0), default=float("inf"))
 
     def note_result(self, work: Work, failure: Failure | None) -> list[Released]:
         """Let the service's budget know how a call went (the failure table). Where that pauses
