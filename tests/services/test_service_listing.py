@@ -89,10 +89,14 @@ def test_no_cursor_ends_the_listing(value):
 
 
 def test_cursors():
-    """A cursor is a text or a number as it is; a path is taken from the host of the page."""
+    """A cursor is a text or a number as it is, whatever it begins with, where the request has a
+    place for it; else a path is taken from the host of the page."""
     assert cursor("abc") == "abc"
     assert cursor(2) == "2"
-    assert cursor("/v1/jobs?page=2") == f"{BASE}/jobs?page=2"
+    assert cursor("/Q29udGludWU=") == "/Q29udGludWU="
+    paths = docs(LIST.replace('cursor = "{cursor?}", ', ""))
+    found = page({"jobs": [], "next": "/v1/jobs?page=2"}, service=paths)
+    assert found.cursor == f"{BASE}/jobs?page=2"
 
 
 @pytest.mark.parametrize(

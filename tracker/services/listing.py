@@ -15,6 +15,7 @@ from tracker.services.building import server_key
 from tracker.services.expression import Envelope, Expression, all_found, soft
 from tracker.services.failures import unreadable
 from tracker.services.reading import read_items
+from tracker.services.request import Request
 from tracker.services.url import checked
 from tracker.services.values import word_key
 from tracker.transports.base import Call, Reply
@@ -52,7 +53,7 @@ def read_list(service: Service, reply: Reply) -> Page | Failure:
         if isinstance(one, str):
             return unreadable(reply, one)
         found[one.server_key] = one
-    return Page(tuple(found.values()), following(spec.next, spec.link, envelope))
+    return Page(tuple(found.values()), following(spec.next, spec.link, envelope, spec.request))
 
 
 def _item(service: Service, spec: ListSpec, envelope: Envelope) -> Listed | str:
@@ -76,16 +77,20 @@ def _item(service: Service, spec: ListSpec, envelope: Envelope) -> Listed | str:
     )
 
 
-def following(next_: Expression | None, link: bool, envelope: Envelope) -> str | None:
+def following(
+    next_: Expression | None, link: bool, envelope: Envelope, request: Request
+) -> str | None:
     """Where the page after this one begins: what `next_` finds, or what the reply's ``Link`` header
-    says; None where there is none."""
+    says; None where there is none. A path is joined to the URL that answered, unless `request` says
+    where a cursor goes: a token in base64 may begin with a slash too."""
     if link:
         return _next_link(envelope.reply)
     found = soft(next_, envelope)
     if isinstance(found, bool) or found in (None, ""):
         return None
     text = values.text(found)
-    return str(urljoin(envelope.reply.url, text)) if text.startswith("/") else text
+    is_path = text.startswith("/") and "cursor" not in request.uses
+    return str(urljoin(envelope.reply.url, text)) if is_path else text
 
 
 def _next_link(reply: Reply) -> str | None:

@@ -113,11 +113,11 @@ def _after_hop(
 def _read_page(
     service: Service, spec: ResultSpec, envelope: Envelope, step: Step
 ) -> Piece | Failure:
-    assert spec.items is not None
+    assert spec.items is not None and spec.request is not None
     items = read_items(service, spec.items, envelope, "page")
     if isinstance(items, Failure):
         return items
-    cursor = following(spec.next, spec.link, envelope)
+    cursor = following(spec.next, spec.link, envelope, spec.request)
     lines = b"".join(encode_json(item, spec.items.key) + b"\n" for item in items)
     return Piece(lines, None if cursor is None else replace(step, cursor=cursor))
 
