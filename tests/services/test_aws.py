@@ -242,8 +242,8 @@ def ended(t: Tracker, *jobs: ProcessingJob) -> list[ProcessingJob]:
 
 @pytest.fixture
 def transcript(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """The transcript of every transcription: in moto's S3, behind a signed URL. (moto makes none, and
-    names a place at AWS that is not signed.)"""
+    """The transcript of every transcription: in moto's S3, behind a signed URL. (moto makes none,
+    and names a place at AWS that is not signed.)"""
     from moto.transcribe.models import FakeTranscriptionJob
 
     made = b'{"results": {"transcripts": [{"transcript": "Smoke from hundreds of wildfires"}]}}'
@@ -276,7 +276,7 @@ def test_transcribe(moto, transcript, ledger):
 
 
 def test_transcribe_into_a_bucket_of_ones_own(moto, transcript, ledger):
-    """A transcript that is in somebody's own bucket stays there: the job says where, and is done."""
+    """A transcript that is in somebody's own bucket stays there: the job says where."""
     t = ledger("aws-transcribe", moto.url)
     [done] = ended(t, t.submit("aws", {**SPOKEN, "OutputBucketName": "mine"}))
     assert (done.status, done.remote_state) == ("completed", "COMPLETED")
@@ -698,17 +698,14 @@ def test_a_run_waits_for_another(wire, ledger):
 def test_a_transcript_whose_url_is_old(wire, ledger):
     """The URL of a transcript is good for 15 minutes: the job is asked for a fresh one, and AWS's
     credentials are not shown to where it leads."""
-    done = {"TranscriptionJobStatus": "COMPLETED", "LanguageCode": "en-US"}
 
     def with_url(name: str) -> Callable[[Any], Any]:
-        url = {"TranscriptFileUri": f"http://{{}}/{name}?X-Amz-Expires=900"}
-        return lambda sent: {
-            "TranscriptionJob": {
-                "TranscriptionJobName": sent["TranscriptionJobName"],
-                "Transcript": {key: one.format(there.url[7:]) for key, one in url.items()},
-                **done,
-            }
-        }
+        def told(sent: Any) -> Any:
+            url = f"{there.url}/{name}?X-Amz-Expires=900"
+            done = {"TranscriptionJobStatus": "COMPLETED", "Transcript": {"TranscriptFileUri": url}}
+            return {"TranscriptionJob": {**sent, **done}}
+
+        return told
 
     there = wire(
         (200, with_url("old")),
@@ -721,7 +718,8 @@ def test_a_transcript_whose_url_is_old(wire, ledger):
     [end] = ended(t, t.submit("aws", SPOKEN))
     assert end.status == "completed"
     assert json.loads(t.result(end)) == {"results": {"transcripts": [{"transcript": "Smoke"}]}}
-    fetched = [(one[1], signed) for one, signed in zip(there.seen, there.signed) if one[0] == "GET"]
+    calls = zip(there.seen, there.signed, strict=True)
+    fetched = [(one[1], signed) for one, signed in calls if one[0] == "GET"]
     assert fetched == [("/old?X-Amz-Expires=900", ""), ("/fresh?X-Amz-Expires=900", "")]
 
 
