@@ -21,9 +21,13 @@ HASTE = {
     "retry": {"base": "20ms", "cap": "50ms", "attempts": 3},
 }
 SECRETS = (
+    "ANTHROPIC_API_KEY",
+    "APIFY_TOKEN",
     "CLOUDCONVERT_API_KEY",
+    "DOCUMENTINTELLIGENCE_API_KEY",
     "GITHUB_TOKEN",
     "GITLAB_TOKEN",
+    "MISTRAL_API_KEY",
     "OPENAI_API_KEY",
     "REPLICATE_API_TOKEN",
     "RUNPOD_API_KEY",
@@ -125,6 +129,74 @@ def test_a_batch_that_expired(vendor, ledger):
     assert vendor.count("GET", "/files/") == 1
 
 
+ERRED = {"status": "error", "code": "INVALID", "message": "No such page", "operation": "convert"}
+EXPORTED = {
+    "operation": "export/url",
+    "status": "finished",
+    "result": {"files": [{"url": "{vendor}/kept"}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("preset", "script", "kept", "status"),
+    [
+        (
+            "anthropic-message-batches",
+            "GET /messages/batches/1",
+            {"id": "1", "processing_status": "ended", "results_url": "{vendor}/kept",
+             "request_counts": {"succeeded": 0, "errored": 0, "expired": 0, "canceled": 2}},
+            "cancelled",
+        ),
+        (
+            "apify",
+            "GET /actor-runs/1",
+            {"data": {"id": "1", "status": "TIMED-OUT", "defaultDatasetId": "d"}},
+            "failed",
+        ),
+        (
+            "cloudconvert",
+            "GET /jobs/1",
+            {"data": {"id": "1", "status": "error", "tasks": [ERRED, EXPORTED]}},
+            "failed",
+        ),
+        (
+            "mistral-batch",
+            "GET /batch/jobs/1",
+            {"id": "1", "status": "FAILED", "error_file": "f"},
+            "failed",
+        ),
+        (
+            "shopify-bulk",
+            "POST /graphql.json",
+            {"data": {"node": {"id": "1", "status": "FAILED", "errorCode": "TIMEOUT",
+                               "partialDataUrl": "{vendor}/kept"}}},
+            "failed",
+        ),
+        (
+            "runpod-batch",
+            "GET /batch/1",
+            {"id": "1", "status": "CANCELLED", "requestCompleted": 1},
+            "cancelled",
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_job_left(vendor, ledger, preset, script, kept, status):
+    """B8: what there is of a job that ended otherwise than well is kept, and marked as a part."""
+    line = {"custom_id": "1"}
+    vendor.scripts = {
+        script: [json.loads(json.dumps(kept).replace("{vendor}", vendor.url))],
+        "GET /kept": [line],
+        "GET /files/f/content": [line],
+        "GET /actor-runs/1/dataset/items": [line],
+        "GET /batch/1/requests": [{"requests": [line], "hasMore": False}],
+    }
+    t = ledger(preset)
+    job = ended(t, t.add("it", "1"))
+    assert job.status == status
+    assert json.loads(t.result(job)) == line
+    assert [one["partial"] for one in t.details(job)["contents"]] == [True]
+
+
 def pages(*told: dict[str, Any]) -> dict[str, Any]:
     """What RunPod answers about a batch of five requests, whose result comes in these pages."""
     done = {"id": "b1", "status": "FINALIZED", "requestTotal": 5, "requestCompleted": 5}
@@ -202,6 +274,7 @@ def test_a_url_that_is_old(vendor, elsewhere, ledger):
     [
         ("cloudconvert", "/jobs/1", {"data": {"id": "1", "status": "processing"}}),
         ("runway", "/tasks/1", {"id": "1", "status": "RUNNING"}),
+        ("azure-lro", "/1", {"status": "running"}),
     ],
 )
 def test_cancelled_by_a_delete(vendor, ledger, preset, path, running):
