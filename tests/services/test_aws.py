@@ -23,6 +23,7 @@ from typing import Any
 import boto3
 import pytest
 import requests
+from botocore.config import Config as Signing
 from botocore.loaders import create_loader
 from botocore.model import ListShape, Shape, StructureShape
 from botocore.serialize import create_serializer
@@ -36,6 +37,7 @@ from tracker.model import Fault, Reading, State
 from tracker.services import Service, load_services
 from tracker.services.examples import job_of
 from tracker.services.preset import preset_names, preset_text
+from tracker.services.results import Step
 from tracker.transports.aws import Clients
 from tracker.transports.aws_operations import AwsTransport, perform
 from tracker.transports.base import Call, Reply
@@ -78,6 +80,10 @@ def operations(service: Service) -> dict[str, Call]:
         calls["cancel"] = service.build_cancel(job)
     if service.delete is not None:
         calls["delete"] = service.build_delete(job)
+    if service.result is not None and service.result.request is not None:
+        calls["result"] = service.build_result(job)
+    if service.result is not None and service.result.paged:
+        calls["next page of the result"] = service.build_result(job, None, Step(cursor="a-cursor"))
     if service.list is not None:
         calls["list"] = service.build_list(None, None)
         calls["next page"] = service.build_list("a-cursor", None)
@@ -234,29 +240,82 @@ def ended(t: Tracker, *jobs: ProcessingJob) -> list[ProcessingJob]:
     return t.wait(*jobs, timeout=30)
 
 
-def test_transcribe(moto, ledger):
-    """A transcription is created under the job's own id, goes through AWS's states, and brings the
-    place of its transcript."""
+@pytest.fixture
+def transcript(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """The transcript of every transcription: in moto's S3, behind a signed URL. (moto makes none,
+    and names a place at AWS that is not signed.)"""
+    from moto.transcribe.models import FakeTranscriptionJob
+
+    made = b'{"results": {"transcripts": [{"transcript": "Smoke from hundreds of wildfires"}]}}'
+    s3 = boto3.client("s3", endpoint_url=moto.url, config=Signing(signature_version="s3v4"))
+    place = {"Bucket": "aws-transcribe", "Key": "asrOutput.json"}
+    s3.create_bucket(Bucket=place["Bucket"])
+    s3.put_object(**place, Body=made)
+    advance = FakeTranscriptionJob.advance
+
+    def advanced(job: Any) -> None:
+        advance(job)
+        if job.transcript and job.output_location_type == "SERVICE_BUCKET":
+            job.transcript = {"TranscriptFileUri": s3.generate_presigned_url("get_object", place)}
+
+    monkeypatch.setattr(FakeTranscriptionJob, "advance", advanced)
+    return made
+
+
+def test_transcribe(moto, transcript, ledger):
+    """A transcription is created under the job's own id, goes through AWS's states, and brings its
+    transcript."""
     moto.steps("transcribe::transcriptionjob", 1)
-    t = ledger("aws-transcribe", moto.url)
-    job = t.submit("aws", SPOKEN)
+    t = ledger("aws-transcribe", moto.url, allowed_hosts=[moto.url])
+    job = t.submit("aws", {**SPOKEN, "TranscriptionJobName": "of another"})
     [done] = ended(t, job)
     assert (done.status, done.remote_state) == ("completed", "COMPLETED")
     assert done.server_id == done.local_id and done.poll_count >= 2
     assert list(moto.inside("transcribe").transcriptions) == [job.local_id]
-    transcript = t.result(job).decode()
-    assert (
-        transcript.startswith("https://s3.us-east-1.amazonaws.com/") and job.local_id in transcript
+    assert t.result(job) == transcript
+
+
+def test_transcribe_into_a_bucket_of_ones_own(moto, transcript, ledger):
+    """A transcript that is in somebody's own bucket stays there: the job says where."""
+    t = ledger("aws-transcribe", moto.url)
+    [done] = ended(t, t.submit("aws", {**SPOKEN, "OutputBucketName": "mine"}))
+    assert (done.status, done.remote_state) == ("completed", "COMPLETED")
+    assert done.vars["transcript"] == (
+        f"https://s3.us-east-1.amazonaws.com/mine/{done.local_id}.json"
     )
+    assert t.details(done)["contents"] == []
 
 
-def test_textract(moto, ledger):
-    """A document's text is asked for with the job's own token."""
+def test_textract(moto, ledger, monkeypatch):
+    """A document's text is asked for with the job's own token, and comes as a line for each
+    block."""
+    from moto.textract.models import TextractBackend
+
+    monkeypatch.setattr(TextractBackend, "BLOCKS", [{"BlockType": "LINE", "Text": "Smoke"}])
     t = ledger("aws-textract", moto.url)
     place = {"S3Object": {"Bucket": "scans", "Name": "d.pdf"}}
     [done] = ended(t, t.submit("aws", {"DocumentLocation": place}))
     assert (done.status, done.remote_state) == ("completed", "SUCCEEDED")
     assert done.server_id in moto.inside("textract").async_text_detection_jobs
+    assert lines(t.result(done)) == [{"BlockType": "LINE", "Text": "Smoke"}]
+
+
+def test_textract_analysis(moto, ledger, monkeypatch):
+    """The preset for text serves for forms and tables, with the names of other operations."""
+    from moto.textract.models import TextractBackend
+
+    monkeypatch.setattr(TextractBackend, "BLOCKS", [{"BlockType": "TABLE", "Id": "t1"}])
+    get = {"request": {"operation": "GetDocumentAnalysis"}}
+    create = {"request": {"operation": "StartDocumentAnalysis"}}
+    t = ledger("aws-textract", moto.url, create=create, status=get, result=get)
+    place = {"S3Object": {"Bucket": "scans", "Name": "d.pdf"}}
+    [done] = ended(t, t.submit("aws", {"DocumentLocation": place, "FeatureTypes": ["TABLES"]}))
+    assert done.server_id in moto.inside("textract").async_document_analysis_jobs
+    assert lines(t.result(done)) == [{"BlockType": "TABLE", "Id": "t1"}]
+
+
+def lines(result: bytes) -> list[Any]:
+    return [json.loads(line) for line in result.splitlines()]
 
 
 @pytest.fixture
@@ -604,7 +663,6 @@ def test_keys_that_are_no_good(wire, ledger):
         ("aws-transcribe", SPOKEN, "LimitExceededException"),
         ("aws-textract", {"DocumentLocation": {}}, "LimitExceededException"),
         ("aws-textract", {"DocumentLocation": {}}, "ProvisionedThroughputExceededException"),
-        ("aws-glue", {"JobName": "etl"}, "ConcurrentRunsExceededException"),
         ("aws-glue", {"JobName": "etl"}, "ThrottlingException"),
     ],
 )
@@ -617,6 +675,70 @@ def test_too_many(wire, ledger, preset, payload, code):
     assert t.store.budget("aws", "").fault == Fault.THROTTLED
     [owed] = t.outbox(job)
     assert (owed["state"], owed["attempts"]) == ("pending", 0)
+
+
+def test_a_run_waits_for_another(wire, ledger):
+    """A Glue job has a limit of runs at once: a new one is tried again until it is let in, burns
+    no attempt, and nothing else waits."""
+    full = (400, {"__type": "ConcurrentRunsExceededException", "message": "Too many runs"})
+    run = {"Id": "jr_1", "JobRunState": "RUNNING"}
+    there = wire(full, *[full] * HASTE["retry"]["attempts"], (200, {"JobRunId": "jr_1"}),
+                 (200, {"JobRun": run}))  # fmt: skip
+    t = ledger("aws-glue", there.url)
+    job = t.submit("aws", {"JobName": "etl"}, sync=False)
+    t.poll()
+    [owed] = t.outbox(job)
+    assert (owed["state"], owed["attempts"]) == ("pending", 0)
+    assert t.store.budget("aws", "").fault is None
+    while t.get(job).remote_state is None:
+        t.poll([job])
+    assert (t.get(job).server_id, t.get(job).remote_state) == ("jr_1", "RUNNING")
+
+
+def test_a_transcript_whose_url_is_old(wire, ledger):
+    """The URL of a transcript is good for 15 minutes: the job is asked for a fresh one, and AWS's
+    credentials are not shown to where it leads."""
+
+    def with_url(name: str) -> Callable[[Any], Any]:
+        def told(sent: Any) -> Any:
+            url = f"{there.url}/{name}?X-Amz-Expires=900"
+            done = {"TranscriptionJobStatus": "COMPLETED", "Transcript": {"TranscriptFileUri": url}}
+            return {"TranscriptionJob": {**sent, **done}}
+
+        return told
+
+    there = wire(
+        (200, with_url("old")),
+        (200, with_url("old")),
+        (403, {"Code": "AccessDenied", "Message": "Request has expired"}),
+        (200, with_url("fresh")),
+        (200, {"results": {"transcripts": [{"transcript": "Smoke"}]}}),
+    )
+    t = ledger("aws-transcribe", there.url, allowed_hosts=[there.url])
+    [end] = ended(t, t.submit("aws", SPOKEN))
+    assert end.status == "completed"
+    assert json.loads(t.result(end)) == {"results": {"transcripts": [{"transcript": "Smoke"}]}}
+    calls = zip(there.seen, there.signed, strict=True)
+    fetched = [(one[1], signed) for one, signed in calls if one[0] == "GET"]
+    assert fetched == [("/old?X-Amz-Expires=900", ""), ("/fresh?X-Amz-Expires=900", "")]
+
+
+def test_textract_pages(wire, ledger):
+    """Blocks come in pages, which become one result; a poll brings no more than it needs."""
+
+    def page(*ids: str, **more: Any) -> tuple[int, Any]:
+        return 200, {"JobStatus": "SUCCEEDED", "Blocks": [{"Id": one} for one in ids], **more}
+
+    there = wire(
+        (200, {"JobId": "b9ab1e2f"}), page("p1", NextToken="t2"), page("p1", "l1", NextToken="t2"),
+        page("l2", "l3", NextToken="t3"), page("l4"),
+    )  # fmt: skip
+    t = ledger("aws-textract", there.url)
+    place = {"S3Object": {"Bucket": "scans", "Name": "d.pdf"}}
+    [end] = ended(t, t.submit("aws", {"DocumentLocation": place}))
+    assert [one["Id"] for one in lines(t.result(end))] == ["p1", "l1", "l2", "l3", "l4"]
+    assert [one[3].get("NextToken") for one in there.seen[2:]] == [None, "t2", "t3"]
+    assert [one[3].get("MaxResults") for one in there.seen] == [None, 1, 1000, 1000, 1000]
 
 
 def test_mediaconvert(wire, ledger):

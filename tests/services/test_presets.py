@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from typing import Any
 
 import pytest
 from servicing import a_job, load, reply
@@ -43,6 +44,28 @@ def test_presets_read_their_examples(name):
     assert any(one.sends for one in found.examples)
     states = {one.expected.get("state") for one in found.examples}
     assert "completed" in states and states & {"failed", "timeout", "cancelled"}
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_check_each_of_their_calls(name):
+    """B14: of every call that a preset can make about one job, and of every hop on the way to a
+    result, an example has the request and another one, or the same, what is read in its reply."""
+    found = preset(name)
+    calls: set[Any] = {"status"}
+    calls |= {call for call in ("create", "cancel", "delete") if getattr(found, call) is not None}
+    if found.result is not None and found.result.request is not None:
+        hops = range(1, len(found.result.hops) + 1)
+        calls |= {("result", 0), *(("result", hop) for hop in hops)}
+
+    def shown(what: str) -> set[Any]:
+        return {
+            (one.call, one.hop) if one.call == "result" else one.call
+            for one in found.examples
+            if getattr(one, what)
+        }
+
+    assert shown("sends") == calls
+    assert shown("expected") == calls
 
 
 def test_an_example_can_fail():
