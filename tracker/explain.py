@@ -19,12 +19,14 @@ def explain(
     paused: bool,
     known: bool,
     policy: PollPolicy,
+    possible: float,
 ) -> dict[str, Any]:
     """What there is to say of `job`: ``state`` (a sentence), ``owed`` (one for each operation),
     ``next_at`` (ISO-8601 or None), ``next`` and ``why`` (a sentence each), ``last`` (the last
     call) and ``remedies`` (commands that would change it).
 
-    `known` is whether the configuration has the job's service, `policy` says when it is polled.
+    `known` is whether the configuration has the job's service, `policy` says when it is polled, and
+    every `possible` seconds is how often each job can be at the service's rate.
     """
     told: dict[str, Any] = {
         "local_id": job.local_id,
@@ -38,7 +40,7 @@ def explain(
         "remedies": [],
     }
     if job.status == Status.PROCESSING:
-        told |= _next_poll(job, budget, now, policy)
+        told |= _next_poll(job, budget, now, policy, possible)
     elif operations:
         told |= _next_attempt(operations[0], budget)
     elif job.finished:
@@ -98,7 +100,7 @@ def _last(job: ProcessingJob) -> str | None:
 
 
 def _next_poll(
-    job: ProcessingJob, budget: Budget, now: float, policy: PollPolicy
+    job: ProcessingJob, budget: Budget, now: float, policy: PollPolicy, possible: float
 ) -> dict[str, Any]:
     due = job.next_poll_at or clock.to_text(0)
     overdue = clock.read(due, now) <= now
@@ -108,9 +110,6 @@ def _next_poll(
         told["why"] = f"the service is paused until {budget.paused_until}: {budget.why}"
     elif job.claimed_by and (job.lease_until or "") > clock.to_text(now):
         told["why"] = f"poller {job.claimed_by[-8:]} has it until {job.lease_until}"
-    elif overdue:
-        told["why"] = f"it has been due since {due}, and no poller has taken it"
-        told["remedies"] = ["tracker poll"]
     elif job.unknown_since is not None:
         lost_at = clock.read(job.unknown_since, now) + policy.lost_after
         told["why"] = (
@@ -118,6 +117,15 @@ def _next_poll(
             f"that is still so at {clock.to_text(lost_at)}"
         )
         told["remedies"] = [f"tracker poll {job.short_id}"]
+    elif overdue and possible > policy.every:
+        told["why"] = (
+            f"it has been due since {due}: at the service's rate each of its running jobs can be "
+            f"polled every {possible:.3g} s"
+        )
+        told["remedies"] = [f"raise rate in [services.{job.service}], if the service allows it"]
+    elif overdue:
+        told["why"] = f"it has been due since {due}, and no poller has taken it"
+        told["remedies"] = ["tracker poll"]
     elif job.retry_count:
         told["why"] = f"backing off after {_times(job.retry_count, 'failure')} in a row"
         told["remedies"] = [f"tracker poll {job.short_id}"]

@@ -13,7 +13,7 @@ from tracker.model import ACTIVE, FINISHED, POLL, Json, OperationState, Processi
 from tracker.objects import StoredObject
 
 if TYPE_CHECKING:
-    from tracker.services import Services
+    from tracker.services import Service, Services
     from tracker.store import Store
     from tracker.store.budgets import Budget
     from tracker.store.reads import EventRow
@@ -205,7 +205,11 @@ class Records:
             paused=self.store.is_paused(),
             known=service is not None,
             policy=service.poll if service is not None else PollPolicy(),
+            possible=self._possible(service),
         )
+
+    def _possible(self, service: Service | None) -> float:
+        return service.possible_every(self.store.count_due(service.name)) if service else 0.0
 
     def service_list(self) -> Rows:
         """The services: how fast they may be called, how many calls are left this second, until

@@ -190,3 +190,27 @@ def test_unknown_jobs(project):
     """A job that there is not is exit 4."""
     project.add()
     assert "no job 'ffffffff'" in project.refused(4, "explain", "ffffffff")
+
+
+def test_more_jobs_than_the_rate_allows(project):
+    """A due job of a service that has more of them than its rate can poll: `explain` says how often
+    each can be, and what would change it."""
+    project.configure({"rate": "1/m"})
+    jobs = [project.add(f"srv-{number}") for number in range(3)]
+    project.write("UPDATE processing_jobs SET next_poll_at = '2020-01-01T00:00:00.000Z'")
+    told = project.json("explain", jobs[2])
+    assert "each of its running jobs can be polled every 180 s" in told["why"]
+    assert told["remedies"] == ["raise rate in [services.docs], if the service allows it"]
+
+
+def test_a_job_that_is_denied(project, service):
+    """While a service denies a job, `explain` says since when, in its words, and when the job
+    counts as lost."""
+    service.statuses = [Answer({"message": "deleted by retention"}, 404)]
+    project.configure({"poll": {"lost_after": "10m"}})
+    job = project.add()
+    project.poll()
+    found = project.json("show", job)
+    told = project.json("explain", job)
+    assert found["unknown_since"] in told["why"] and "counts as lost" in told["why"]
+    assert "deleted by retention" in told["last"]
