@@ -115,7 +115,10 @@ def problems(service: Service, example: Example) -> list[str]:
     wrong = _wrongly_sent(service, example) if example.sends else []
     if not example.expected:
         return wrong
-    found = described(read_as(service, example), example.call)
+    try:
+        found = described(read_as(service, example), example.call)
+    except TrackerError as error:
+        return [*wrong, str(error)]
     for name, wanted in example.expected.items():
         got = found.get(name)
         if not _equal(got, wanted):

@@ -22,16 +22,20 @@ _SCHEMES = ({"bearer", "basic", "header"}, {"bearer", "basic", "header", "value"
 _RESULTS = ({"request", "value"}, {"request", "value"})
 _AMOUNTS = ({"percent", "fraction", "num"}, {"percent", "fraction", "num", "den"})
 TAKES_BACK: Mapping[str, tuple[tuple[set[str], set[str]], ...]] = {
+    "": (({"rate"}, {"rates"}),),
     "request": (_PLACES, _BODIES),
     "auth": (_SCHEMES,),
     "result": (_RESULTS,),
     "progress": (_AMOUNTS,),
     "create": (({"idempotency"}, {"idempotency_key"}),),
 }
-"""By table: whoever says one of the first keys takes back what the preset says of the second."""
+"""By table ("": the service's own): whoever says one of the first keys takes back what the preset
+says of the second."""
 
 
-SAYS_NOTHING_OF_REPLIES = {"auth", "account", "rate", "concurrency", "timeout", "poll", "retry"}
+SAYS_NOTHING_OF_REPLIES = {
+    "auth", "account", "rate", "rates", "concurrency", "timeout", "poll", "retry"
+}  # fmt: skip
 
 
 def preset_names() -> list[str]:

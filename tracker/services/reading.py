@@ -84,6 +84,11 @@ def read_create(service: Service, job: Job, reply: Reply) -> Reading | Failure:
     )
     reading = _hinted(service, reading, envelope)
     if word.state in ENDINGS:
+        status = service.status
+        if status is not None and status.capture and envelope.load():
+            # No status call will find what the result is asked for with.
+            there = all_found(status.capture, envelope)
+            reading = replace(reading, captured={**there, **reading.captured})
         return _with_ending(service, reading, envelope, reply)
     return reading
 

@@ -47,7 +47,7 @@ def read_result(table: Table, shared: Shared, retry: RetryPolicy) -> ResultSpec:
 
 
 def _only_with_request(table: Table, spec: ResultSpec) -> None:
-    for name in ("keep", "hops", "states", "when", "items", "next"):
+    for name in ("keep", "hops", "states", "when", "items", "next", "expires_after"):
         if name in table.names():
             table.fail(name, "goes with a request: a value is in the status reply")
 
