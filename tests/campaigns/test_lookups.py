@@ -16,8 +16,8 @@ from conftest import MakeYard
 from test_kills import strike
 from yard import FULL, Yard
 
-KILLS, JOBS = (150, 300) if FULL else (7, 20)
-BEFORE, AFTER = 0.25, 0.4
+KILLS, JOBS = (150, 300) if FULL else (5, 14)
+BEFORE, AFTER = 1.6, 1.8
 """The longest time, in seconds, until a create has its effect; and how long the tracker waits."""
 
 LOOKUP = f"""
@@ -38,7 +38,7 @@ def one_round(yard: Yard, number: int) -> int:
         yard.start("poll", "--overlap", "--quiet", "--for", "3s"),
     ]
     now = time.monotonic()
-    return strike({one: now + random.uniform(0.2, 1.5) for one in started})
+    return strike({one: now + random.uniform(0.4, 1.8) for one in started})
 
 
 def test_exactly_one(make_yard: MakeYard) -> None:

@@ -1,4 +1,4 @@
-"""What several tests of commands need: a terminal, and many jobs at once."""
+"""What several tests of commands need: a terminal, many jobs at once, what is owed."""
 
 from __future__ import annotations
 
@@ -49,3 +49,35 @@ def many_ended(project: Any, count: int) -> list[str]:
         *(count, first),
     )
     return [job["local_id"] for job in project.rows("SELECT * FROM processing_jobs ORDER BY id")]
+
+
+LONG_AGO = "2020-01-01T00:00:00.000Z"
+
+
+def outbox(project: Any) -> list[dict[str, Any]]:
+    """What `tracker outbox --json` shows, without a process."""
+    with project.tracker() as tracker:
+        return list(tracker.store.outbox())
+
+
+def cancel(project: Any, job: str) -> None:
+    """What `tracker cancel` does, but for the call: that is owed."""
+    with project.tracker() as tracker:
+        tracker.cancel(job, sync=False)
+
+
+def made_due(project: Any) -> None:
+    """Let nothing that is owed wait any longer, nor any pause last, and handle what is due."""
+    due = "UPDATE operations SET next_attempt_at = ? WHERE next_attempt_at < '9'"
+    project.write(due, LONG_AGO)
+    project.write("UPDATE budgets SET paused_until = ? WHERE paused_until NOTNULL", LONG_AGO)
+    project.poll()
+
+
+def at_rest(project: Any) -> None:
+    """Handle what is due until nothing is owed that may be sent."""
+    for _ in range(20):
+        made_due(project)
+        if not project.rows("SELECT 1 FROM operations WHERE state = 'pending'"):
+            return
+    raise AssertionError(project.rows("SELECT * FROM operations"))

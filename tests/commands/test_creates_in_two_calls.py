@@ -6,8 +6,8 @@ import signal
 
 import pytest
 from desk import Answer, Desk, Hang
+from helping import cancel, made_due, outbox
 
-LONG_AGO = "2020-01-01T00:00:00.000Z"
 START = r"^/jobs/[^/]+/start$"
 THEN = {
     "create": {
@@ -34,11 +34,6 @@ def starting(project):
     return project
 
 
-def made_due(project):
-    project.write("UPDATE operations SET next_attempt_at = ? WHERE next_attempt_at < '9'", LONG_AGO)
-    project.poll()
-
-
 def calls(service):
     """What was asked for besides statuses, in order."""
     return [
@@ -63,7 +58,7 @@ def test_it_is_made_when_the_id_is_on_record(starting, service):
     assert calls(service) == ["POST", "start"] and known == ["srv-1"]
     assert service.requests("POST", START)[0].json == {"go": True}
     assert starting.row(job)["status"] == "processing"
-    assert starting.json("outbox") == []
+    assert outbox(starting) == []
 
 
 def test_killed_in_between(starting, service):
@@ -76,7 +71,7 @@ def test_killed_in_between(starting, service):
     poller.signal(signal.SIGKILL)
     poller.end()
     assert starting.row(job)["server_id"] == "srv-1"
-    starting.until(lambda: starting.poll() or not starting.json("outbox"))
+    starting.until(lambda: starting.poll() or not outbox(starting))
     assert calls(service) == ["POST", "start", "start"] and service.notes == [job]
 
 
@@ -87,7 +82,7 @@ def test_it_is_tried_again(starting, service):
     for _ in range(4):
         made_due(starting)
     assert calls(service) == ["POST", "start", "start", "start"] and service.notes == [job]
-    assert starting.json("outbox") == []
+    assert outbox(starting) == []
 
 
 def test_refused(starting, service):
@@ -96,7 +91,7 @@ def test_refused(starting, service):
     service.starts = [Answer({"error": "no credit"}, 400), {}]
     job = starting.attempted()
     made_due(starting)
-    [letter] = starting.json("outbox")
+    [letter] = outbox(starting)
     assert (letter["kind"], letter["state"]) == ("create", "dead")
     assert "no credit" in letter["last_error"]
     assert "no credit" in starting.ok("explain", job).out
@@ -104,7 +99,7 @@ def test_refused(starting, service):
     starting.ok("outbox", "retry", str(letter["id"]))
     starting.poll()
     assert calls(service) == ["POST", "start", "start"] and service.notes == [job]
-    assert starting.json("outbox") == []
+    assert outbox(starting) == []
 
 
 @pytest.mark.parametrize("state", ["pending", "dead"])
@@ -115,13 +110,13 @@ def test_cancelled_before_it_began(starting, service, state):
     starting.configure({**THEN, "retry": {"base": "1h", "cap": "1h"}})
     job = starting.attempted()
     starting.poll()
-    assert [one["state"] for one in starting.json("outbox")] == [state]
-    starting.ok("cancel", job)
+    assert [one["state"] for one in outbox(starting)] == [state]
+    cancel(starting, job)
     starting.poll()
     service.scripts["srv-1"] = ["cancelled"]
     starting.until(lambda: starting.poll() or starting.row(job)["status"] == "cancelled")
     assert calls(service) == ["POST", "start", "DELETE"]
-    assert starting.json("outbox") == []
+    assert outbox(starting) == []
 
 
 @pytest.mark.parametrize("end", ["complete", "fail"])
@@ -134,7 +129,7 @@ def test_ended_before_it_began(starting, service, end):
     starting.ok(end, job)
     made_due(starting)
     assert calls(service) == ["POST", "start"]
-    assert [one for one in starting.json("outbox") if one["kind"] == "create"] == []
+    assert [one for one in outbox(starting) if one["kind"] == "create"] == []
 
 
 def test_done_at_once(starting, service):

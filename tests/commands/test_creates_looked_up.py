@@ -7,8 +7,8 @@ import time
 
 import pytest
 from desk import LOOKUP, Answer, Desk, Hang
+from helping import LONG_AGO, at_rest, outbox
 
-LONG_AGO = "2020-01-01T00:00:00.000Z"
 LOOK = r"^/jobs\?q="
 
 
@@ -34,24 +34,9 @@ def lookup(*without, **changed):
     return {"create": {**create, "lookup": {**table, **changed}}}
 
 
-def made_due(project):
-    """Let nothing wait any longer, and handle what is due."""
-    project.write("UPDATE operations SET next_attempt_at = ? WHERE next_attempt_at < '9'", LONG_AGO)
-    project.poll()
-
-
-def at_rest(project):
-    """Handle what is due until nothing is owed that may be sent."""
-    for _ in range(20):
-        made_due(project)
-        if not project.rows("SELECT 1 FROM operations WHERE state = 'pending'"):
-            return
-    raise AssertionError(project.rows("SELECT * FROM operations"))
-
-
 def dead_letter(project):
     """The one dead letter that `tracker outbox` shows."""
-    [found] = project.json("outbox")
+    [found] = outbox(project)
     assert (found["kind"], found["state"]) == ("create", "dead")
     return found
 
@@ -156,7 +141,7 @@ def test_the_others_do_not_wait(looking, service):
     second = looking.record()
     looking.poll()
     assert service.notes == [second] and looking.row(first)["server_id"] is None
-    [owed] = looking.json("outbox")
+    [owed] = outbox(looking)
     assert owed["local_id"] == first and owed["state"] == "pending"
 
 
@@ -241,7 +226,7 @@ def test_doubt_is_shown(looking, service):
     service.fates = ["lost"]
     looking.configure({**LOOKUP, "retry": {"base": "1h", "cap": "1h"}})
     job = looking.attempted()
-    [owed] = looking.json("outbox")
+    [owed] = outbox(looking)
     assert (owed["state"], owed["attempts"]) == ("pending", 1)
     assert "create" in looking.ok("explain", job).out
 

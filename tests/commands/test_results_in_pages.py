@@ -8,9 +8,9 @@ import signal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from helping import LONG_AGO, at_rest
 from service import Answer, Hang, JobService
 
-LONG_AGO = "2020-01-01T00:00:00.000Z"
 PAGED = {
     "request": {"query": {"next": "{cursor?}"}},
     "items": "body.items",
@@ -67,21 +67,6 @@ def paged(project):
     return project
 
 
-def made_due(project):
-    project.write("UPDATE operations SET next_attempt_at = ? WHERE next_attempt_at < '9'", LONG_AGO)
-    project.write("UPDATE budgets SET paused_until = ? WHERE paused_until NOTNULL", LONG_AGO)
-    project.poll()
-
-
-def at_rest(project):
-    """Handle what is due until nothing is owed."""
-    for _ in range(8):
-        made_due(project)
-        if not project.rows("SELECT 1 FROM operations"):
-            return
-    raise AssertionError(project.rows("SELECT * FROM operations"))
-
-
 def files(project):
     return [one for one in project.path.glob("tracker.db.files/results/*") if one.is_file()]
 
@@ -126,14 +111,21 @@ def test_one_thousand_pages(paged, service):
 
 
 @pytest.mark.parametrize(
-    "told", ["{url}/jobs/srv-1/result?next={n}", "/jobs/srv-1/result?next={n}"]
+    ("told", "query"),
+    [
+        ("{url}/jobs/srv-1/result?next={n}", PAGED["request"]["query"]),
+        ("/jobs/srv-1/result?next={n}", None),
+    ],
+    ids=["url", "path"],
 )
-def test_the_url_of_the_next_page(paged, service, told):
-    """A next page that is told by its URL, or its path, is fetched from there."""
+def test_the_url_of_the_next_page(project, service, told, query):
+    """A next page that is told by its URL is fetched from there; by its path, where the request has
+    no cursor to put it into."""
+    project.configure({"result": {**PAGED, "request": {"query": query}}})
     shelf = Shelf(service, 3, next_=lambda n: told.format(url=service.url, n=n))
-    job = paged.add()
-    paged.poll()
-    assert numbers(paged, job) == shelf.numbers and shelf.calls == [0, 1, 2]
+    job = project.add()
+    project.poll()
+    assert numbers(project, job) == shelf.numbers and shelf.calls == [0, 1, 2]
 
 
 def test_the_link_header(project, service):

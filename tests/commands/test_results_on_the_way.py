@@ -6,10 +6,10 @@ import json
 import signal
 
 import pytest
+from helping import at_rest
 from s3front import error
 from service import Answer, Hang
 
-LONG_AGO = "2020-01-01T00:00:00.000Z"
 FILES, LINK, BLOB = "/jobs/srv-1/files", "/files/f%201", "/blob/1"
 BODY = b"\x00\xffthe result"
 
@@ -43,22 +43,6 @@ def behind(project, service, monkeypatch):
     service.scripts[LINK] = [lambda _: {"url": f"{service.url}{BLOB}?sig=a%2Fb&x=1"}]
     service.scripts[BLOB] = [Answer(BODY, headers={"Content-Type": "a/b"})]
     return project
-
-
-def made_due(project):
-    """Let nothing wait any longer, and handle what is due."""
-    project.write("UPDATE operations SET next_attempt_at = ? WHERE next_attempt_at < '9'", LONG_AGO)
-    project.write("UPDATE budgets SET paused_until = ? WHERE paused_until NOTNULL", LONG_AGO)
-    project.poll()
-
-
-def at_rest(project):
-    """Handle what is due until nothing is owed."""
-    for _ in range(8):
-        made_due(project)
-        if not project.rows("SELECT 1 FROM operations"):
-            return
-    raise AssertionError(project.rows("SELECT * FROM operations"))
 
 
 def killed_during(project, service, path, calls=1):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from helping import LONG_AGO, outbox
 from service import Answer
 
 SOON = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=3)
-LONG_AGO = "2020-01-01T00:00:00.000Z"
 ISO = SOON.strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
@@ -68,7 +68,7 @@ def test_a_date_that_moves(expiring, service):
 
 def owed(project):
     """The result that is owed, as `outbox` shows it."""
-    [found] = project.json("outbox")
+    [found] = outbox(project)
     assert found["kind"] == "fetch_result"
     return found
 
@@ -85,7 +85,7 @@ def test_it_is_fetched_first(expiring, service, stated):
     service.scripts["srv-1"] = ["done"]
     service.results = [Answer({}, 500), Answer({}, 500), {}]
     jobs = [expiring.add(server_id) for server_id in ("srv-1", "srv-2")]
-    expiring.until(lambda: expiring.poll() or len(expiring.json("outbox")) == 2)
+    expiring.until(lambda: expiring.poll() or len(outbox(expiring)) == 2)
     for number, job in enumerate(jobs):
         long_ago = LONG_AGO.replace("000Z", f"{number:03}Z")
         expiring.write(

@@ -7,17 +7,11 @@ from email import message_from_bytes, policy
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from helping import cancel, made_due, outbox
 from service import Answer, Hang
 
-LONG_AGO = "2020-01-01T00:00:00.000Z"
 GRAPHQL = {"create": {"idempotency": "none"}, "refused": "body.userErrors[].message"}
 ENDS = {"cancel": {"request": {"path": "/jobs/{server_id}", "method": "DELETE"}, "ends": True}}
-
-
-def made_due(project):
-    """Let nothing wait any longer, and handle what is due."""
-    project.write("UPDATE operations SET next_attempt_at = ? WHERE next_attempt_at < '9'", LONG_AGO)
-    project.poll()
 
 
 # No, with HTTP 200.
@@ -29,7 +23,7 @@ def test_refused_with_200(project, service):
     project.configure(GRAPHQL)
     service.creates = [{"data": None, "userErrors": [{"message": "no such shop"}]}, "ok"]
     job = project.ok("submit", "docs", "--json").json["local_id"]
-    [letter] = project.json("outbox")
+    [letter] = outbox(project)
     assert (letter["state"], letter["attempts"]) == ("dead", 1)
     assert letter["last_error"] == "no such shop"
     assert "no such shop" in project.ok("explain", job).out
@@ -95,19 +89,19 @@ def test_later(project, service, idempotency, code):
     job = project.attempted()
     other = project.add("srv-9")
     project.poll()
-    [owed] = project.json("outbox")
+    [owed] = outbox(project)
     assert (owed["state"], owed["attempts"]) == ("pending", 0)
     assert service.count("POST") == 1 and project.row(other)["poll_count"] > 0
     assert project.rows("SELECT 1 FROM budgets WHERE paused_until > '2020'") == []
     for _ in range(4):
         made_due(project)
     assert project.row(job)["server_id"] == "srv-1" and len(service.jobs) == 1
-    assert project.json("outbox") == []
+    assert outbox(project) == []
 
 
 def test_many_later(project, service):
     """However many creates the service wants later, it is not paused for that."""
-    project.configure(BUSY)
+    project.configure({**BUSY, "retry": {"base": "1h", "cap": "1h"}})
     service.creates = [Answer({"code": "BUSY"}, 409)]
     for _ in range(7):
         project.record()
@@ -115,7 +109,7 @@ def test_many_later(project, service):
     project.poll()
     assert service.count("POST") == 7 and project.row(running)["poll_count"] > 0
     assert project.rows("SELECT 1 FROM budgets WHERE paused_until > '2020'") == []
-    assert {one["attempts"] for one in project.json("outbox")} == {0}
+    assert {one["attempts"] for one in outbox(project)} == {0}
 
 
 @pytest.mark.parametrize("code", [200, 409, 503])
@@ -165,7 +159,7 @@ def test_too_many_goes_first(project, service):
     project.add("srv-9")
     project.poll()
     assert service.count("GET") == 0
-    [owed] = project.json("outbox")
+    [owed] = outbox(project)
     assert owed["attempts"] == 0
     [paused] = project.rows("SELECT fault FROM budgets WHERE paused_until > '2020'")
     assert paused["fault"] == "throttled"
@@ -202,10 +196,10 @@ def test_what_a_cancel_is_answered(project, service, code, ends):
     service.scripts["/jobs/srv-1"] = [
         lambda seen: Answer({}, code) if seen.method == "DELETE" else {"status": "done"}
     ]
-    project.ok("cancel", job)
+    cancel(project, job)
     wanted = "cancelled" if ends else "completed"
     project.until(lambda: project.row(job)["status"] == wanted or project.poll())
-    assert project.json("outbox") == []
+    assert outbox(project) == []
 
 
 @pytest.mark.parametrize("code", [403, 500])
@@ -216,10 +210,10 @@ def test_a_cancel_that_fails(project, service, code):
     service.scripts["/jobs/srv-1"] = [
         lambda seen: Answer({}, code) if seen.method == "DELETE" else {"status": "running"}
     ]
-    project.ok("cancel", job)
+    cancel(project, job)
     project.poll()
     assert project.row(job)["status"] == "processing"
-    assert [one["kind"] for one in project.json("outbox")] == ["cancel"]
+    assert [one["kind"] for one in outbox(project)] == ["cancel"]
 
 
 def test_killed_while_it_is_cancelled(project, service):
@@ -236,8 +230,7 @@ def test_killed_while_it_is_cancelled(project, service):
         return Answer({}, 404) if gone else {"status": "running"}
 
     service.scripts["/jobs/srv-1"] = [answer]
-    with project.tracker() as tracker:
-        tracker.cancel(job, sync=False)
+    cancel(project, job)
     poller = project.start("poll")
     service.wait_for(1, "DELETE")
     poller.signal(signal.SIGKILL)
@@ -281,7 +274,7 @@ def test_a_file_if_there_is_one(project, service, with_file, multipart):
     project.configure({"create": {"request": request}})
     source = project.path / "a.txt"
     source.write_text("words")
-    project.ok("submit", "docs", *([source] if with_file else []))
+    project.attempted(file=source if with_file else None)
     [seen] = service.requests("POST")
     if with_file:
         assert [one[:2] for one in parts(seen)] == [("language", None), ("doc", "a.txt")]
@@ -290,7 +283,7 @@ def test_a_file_if_there_is_one(project, service, with_file, multipart):
         assert [one[:2] for one in parts(seen)] == [("language", None)]
     else:
         assert parse_qs(seen.body.decode()) == {"language": ["en"]}
-    assert project.json("outbox") == []
+    assert outbox(project) == []
 
 
 def test_constants_and_fields_of_another(project, service):
