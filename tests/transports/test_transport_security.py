@@ -31,6 +31,9 @@ class Token:
             raise ConfigError(self.broken, "set it")
         return {"Authorization": f"Bearer {self.tokens[0]}"}
 
+    def at_hand(self) -> Mapping[str, str] | None:
+        return None
+
     def renew(self, used: Mapping[str, str]) -> bool:
         self.renewals.append(used)
         if len(self.tokens) > 1:
