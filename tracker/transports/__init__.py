@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
+from tracker.errors import ConfigError
 from tracker.transports.base import Transport
+
+HTTP = "http"
+"""The name of the transport of whoever named none: see `chosen`."""
+
+NEEDS_PYCURL = (
+    "curl needs pycurl, which cannot be imported",
+    "pip install 'tracker-jobs[fast]', or leave the setting away",
+)
+"""What is wrong, and what to do about it, where curl was asked for."""
 
 
 def _requests(threads: int) -> Transport:
@@ -13,6 +24,14 @@ def _requests(threads: int) -> Transport:
     transport = RequestsTransport(threads)
     transport.open()
     return transport
+
+
+def _curl(calls: int) -> Transport:
+    if not _pycurl_works():
+        raise ConfigError(f'transport = "curl": {NEEDS_PYCURL[0]}', NEEDS_PYCURL[1])
+    from tracker.transports.curl import CurlTransport
+
+    return CurlTransport(calls)
 
 
 def _command(threads: int) -> Transport:
@@ -35,9 +54,34 @@ def _aws(threads: int) -> Transport:
 
 TRANSPORTS: Mapping[str, Callable[[int], Transport]] = {
     "requests": _requests,
+    "curl": _curl,
     "command": _command,
     "s3": _s3,
     "aws": _aws,
 }
 """Makers of transports by name; each takes the number of calls that may be in flight at once. A
 transport is made, and its libraries are imported, when the first call needs it."""
+
+
+def chosen(name: str) -> str:
+    """The transport in `TRANSPORTS` that `name` stands for: `HTTP` is curl where pycurl can be
+    imported, which is tried when the first call is about to leave."""
+    if name != HTTP:
+        return name
+    return "curl" if _pycurl_works() else "requests"
+
+
+def pycurl_is_there() -> bool:
+    """Whether pycurl is installed; does not import it."""
+    from importlib.util import find_spec
+
+    return find_spec("pycurl") is not None
+
+
+@cache
+def _pycurl_works() -> bool:
+    try:
+        import pycurl  # noqa: F401
+    except ImportError:
+        return False
+    return True

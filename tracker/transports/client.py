@@ -97,7 +97,7 @@ class Client:
     def _send_once(
         self, call: Call, exchange: ThreadExchange, request: Request[PooledRoute]
     ) -> BaseHTTPResponse:
-        with open_upload(call) as upload:
+        with closing(open_upload(call)) as upload:
             left = exchange.remaining()
             return request.route.pool.urlopen(
                 call.method,

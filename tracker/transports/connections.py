@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from tracker.transports.dialogue import MAX_IDLE, Exchange
+from tracker.transports.dialogue import Exchange
 from tracker.transports.faults import unreachable
 from tracker.transports.pool import monotonic
 
@@ -173,7 +173,7 @@ class ConnectionPool(HTTPConnectionPool):
         # urllib3 has already seen to it that the other end has not closed the connection so far.
         if isinstance(connection, Connection) and connection.idle_since:
             idle = monotonic() - connection.idle_since
-            if exchange.fresh or (idle > MAX_IDLE and not exchange.repeatable):
+            if not exchange.trusts(idle):
                 connection.close()
         return connection
 

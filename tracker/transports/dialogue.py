@@ -61,6 +61,10 @@ class Exchange:
             raise TimeoutError("the call's time is over")
         return left
 
+    def trusts(self, idle: float) -> bool:
+        """Whether a connection that was idle for `idle` seconds may carry the request."""
+        return not self.fresh and (self.repeatable or idle <= MAX_IDLE)
+
     @property
     def met_a_dead_connection(self) -> bool:
         """Whether what may be repeated went out on a kept-alive connection and got no answer."""
