@@ -110,13 +110,13 @@ class Asking(Serving):
         """Make one real status call for a job, beside any poller, and change nothing: what was
         ``sent`` (credentials hidden), what ``came`` back, and how it was ``read``."""
         from tracker.services.examples import described
-        from tracker.transports import TRANSPORTS
+        from tracker.transports import TRANSPORTS, chosen
 
         found = super().get(job)
         service = self.services.find(found.service)
         in_hand = self.store.job_in_hand(found.local_id)
         call = service.build_status(in_hand)
-        transport = TRANSPORTS[service.transport](1)
+        transport = TRANSPORTS[chosen(service.transport)](1)
         try:
             transport.send(call)
             received: list[tuple[Call, Reply]] = []

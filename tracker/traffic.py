@@ -14,6 +14,7 @@ from tracker.outcomes import Attempted, Claim, Outcome, Released, Running, Trans
 from tracker.roads import Road, shares
 from tracker.store import Store
 from tracker.store.budgets import HORIZON_SECONDS, Budget, budget_of
+from tracker.transports import chosen
 from tracker.transports.base import Call, Reply, Transport
 from tracker.work import Work
 
@@ -258,9 +259,9 @@ class Traffic:
             return []
         if len(waiting) > 1:
             timeout = min(timeout, 0.02)
-        received = []
+        received: list[tuple[Work, Reply]] = []
         for transport in waiting:
-            for call, reply in transport.receive(timeout):
+            for call, reply in transport.receive(0.0 if received else timeout):
                 work: Work = call.tag
                 self._roads[work.lane.place].in_flight.pop(id(call), None)
                 received.append((work, reply))
@@ -345,6 +346,7 @@ class Traffic:
             transport.close()
 
     def _transport(self, name: str) -> Transport:
+        name = chosen(name)
         if name not in self._transports:
             self._transports[name] = self._makers[name](self._concurrency)
         return self._transports[name]
