@@ -54,17 +54,21 @@ class Client:
     ) -> Reply:
         resume: Callable[[Any], Any] = dialogue.send
         answer: Any = None
-        while True:
-            try:
-                step = resume(answer)
-            except StopIteration as end:
-                reply: Reply = end.value
-                return reply
-            try:
-                answer = self._ask(call, exchange, step) if isinstance(step, Request) else step()
-                resume = dialogue.send
-            except Exception as error:
-                resume, answer = dialogue.throw, error
+        try:
+            while True:
+                try:
+                    step = resume(answer)
+                except StopIteration as end:
+                    reply: Reply = end.value
+                    return reply
+                try:
+                    asks = isinstance(step, Request)
+                    answer = self._ask(call, exchange, step) if asks else step()
+                    resume = dialogue.send
+                except Exception as error:
+                    resume, answer = dialogue.throw, error
+        finally:
+            del answer  # an error holds this frame, and would keep a connection alive in a circle
 
     def _ask(
         self, call: Call, exchange: ThreadExchange, request: Request[PooledRoute]

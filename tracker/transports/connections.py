@@ -33,7 +33,9 @@ class ThreadExchange(Exchange):
         self.sock: socket.socket | None = None
 
     def abort(self) -> None:
-        """Make the thread that waits for this exchange see the end of its connection."""
+        """Make the thread that waits for this exchange see the end of its connection, which is
+        no reason to try once more."""
+        self.repeatable = False
         if self.sock is not None:
             # Not SSLSocket.shutdown: it drops the encryption before it closes, and the waiting
             # thread could still write.

@@ -171,19 +171,22 @@ class CurlTransport:
 
     def _advance(self, transfer: Transfer, resume: Callable[[Any], Any], answer: Any) -> None:
         """Tell a dialogue what came of its last step, and take the next one."""
-        while True:
-            try:
-                step = resume(answer)
-            except StopIteration as end:
-                return self._finish(transfer, end.value)
-            except Exception as error:
-                return self._finish(transfer, error=error)
-            if not isinstance(step, Request):
-                return self._run(transfer, step)
-            try:
-                return self._ask(transfer, step)
-            except Exception as error:
-                resume, answer = transfer.dialogue.throw, error
+        try:
+            while True:
+                try:
+                    step = resume(answer)
+                except StopIteration as end:
+                    return self._finish(transfer, end.value)
+                except Exception as error:
+                    return self._finish(transfer, error=error)
+                if not isinstance(step, Request):
+                    return self._run(transfer, step)
+                try:
+                    return self._ask(transfer, step)
+                except Exception as error:
+                    resume, answer = transfer.dialogue.throw, error
+        finally:
+            del answer  # an error holds this frame, and would go in circles with it
 
     def _ask(self, transfer: Transfer, request: Request[Any]) -> None:
         if not transfer.repeatable and self._sockets.doubtful:
