@@ -87,7 +87,9 @@ def main() -> None:
         for name, more in (("single", ""), ("bulk", BULK)):
             (place / name).mkdir()
             files[name] = place / name / "tracker.toml"
-            files[name].write_text(STATUS.format(url=url, concurrency=args.concurrency) + more)
+            files[name].write_text(
+                STATUS.format(url=url, concurrency=args.concurrency, transport="requests") + more
+            )
             with Tracker(files[name]) as tracker:
                 fill(tracker, rows=args.jobs, due=args.jobs)
                 tracker.poll()

@@ -24,6 +24,7 @@ STATUS = """
 base_url    = "{url}"
 rate        = "unlimited"
 concurrency = {concurrency}
+transport   = "{transport}"
 [services.bench.status]
 request  = {{ path = "/jobs/{{server_id}}" }}
 state    = "body.status"
@@ -36,10 +37,10 @@ failed     = ["error"]
 """
 
 
-def project(folder: Path, url: str, concurrency: int) -> Path:
+def project(folder: Path, url: str, concurrency: int, transport: str = "requests") -> Path:
     """A tracker.toml for the local service; its path."""
-    target = folder / "tracker.toml"
-    target.write_text(STATUS.format(url=url, concurrency=concurrency))
+    target = folder / f"{transport}.toml"
+    target.write_text(STATUS.format(url=url, concurrency=concurrency, transport=transport))
     return target
 
 

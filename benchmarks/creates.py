@@ -32,6 +32,7 @@ CREATE = """
 base_url    = "{url}"
 rate        = "unlimited"
 concurrency = {concurrency}
+transport   = "requests"
 [services.bench.create]
 request     = {{ path = "/jobs", json = "{{payload}}" }}
 idempotency = "header"

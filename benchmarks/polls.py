@@ -45,21 +45,29 @@ def tracked(configuration: Path, jobs: int) -> float:
 def main() -> None:
     args = arguments(__doc__ or "", jobs=5000, concurrency=8, runs=5)
     with folder() as place, service() as url:
-        configuration = project(place, url, args.concurrency)
-        with Tracker(configuration) as tracker:
+        threads, curl = (
+            project(place, url, args.concurrency, transport) for transport in ("requests", "curl")
+        )
+        with Tracker(threads) as tracker:
             fill(tracker, rows=args.jobs, due=args.jobs)
             tracker.poll()
-        pairs = [
-            (bare(url, args.jobs, args.concurrency), tracked(configuration, args.jobs))
+        rounds = [
+            (
+                bare(url, args.jobs, args.concurrency),
+                tracked(threads, args.jobs),
+                tracked(curl, args.jobs),
+            )
             for _ in range(args.runs)
         ]
     report(
         args,
         "polls a second",
         {
-            "bare requests pool": summary([one for one, _ in pairs]),
-            "tracker, requests, SQLite": summary([one for _, one in pairs]),
-            "ratio": summary([ours / peer for peer, ours in pairs]),
+            "bare requests pool": summary([one for one, _, _ in rounds]),
+            "tracker, requests, SQLite": summary([one for _, one, _ in rounds]),
+            "tracker, curl, SQLite": summary([one for _, _, one in rounds]),
+            "ratio": summary([ours / peer for peer, ours, _ in rounds]),
+            "ratio with curl": summary([ours / peer for peer, _, ours in rounds]),
         },
     )
 

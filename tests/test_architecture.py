@@ -233,7 +233,17 @@ except SystemExit as error:
     code = error.code
 print(json.dumps([code or 0, sorted(sys.modules)]))
 """
-HEAVY = {"requests", "urllib3", "rich", "boto3", "botocore", "sqlite_utils", "backoff", "psycopg"}
+HEAVY = {
+    "requests",
+    "urllib3",
+    "rich",
+    "boto3",
+    "botocore",
+    "sqlite_utils",
+    "backoff",
+    "psycopg",
+    "pycurl",
+}
 
 
 def idle_pass(folder: Path, *arguments: str) -> tuple[int, set[str]]:

@@ -258,9 +258,9 @@ class Traffic:
             return []
         if len(waiting) > 1:
             timeout = min(timeout, 0.02)
-        received = []
+        received: list[tuple[Work, Reply]] = []
         for transport in waiting:
-            for call, reply in transport.receive(timeout):
+            for call, reply in transport.receive(0.0 if received else timeout):
                 work: Work = call.tag
                 self._roads[work.lane.place].in_flight.pop(id(call), None)
                 received.append((work, reply))

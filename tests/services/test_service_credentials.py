@@ -69,6 +69,20 @@ def test_expiring_tokens(tmp_path, monkeypatch):
     assert found.headers() == {"Authorization": "Bearer t2"}
 
 
+def test_what_is_at_hand(tmp_path, monkeypatch):
+    """Headers that are known and good are had without asking and without waiting for who asks."""
+    now = [0.0]
+    monkeypatch.setattr(clock, "monotonic", lambda: now[0])
+    code = "import json;print(json.dumps(dict(token='t',expires_in=100)))"
+    found = credential({"bearer": command(code)})
+    assert found.at_hand() is None
+    assert found.headers() == found.at_hand() == {"Authorization": "Bearer t"}
+    with found._lock:
+        assert found.at_hand() is None
+    now[0] = 90.5
+    assert found.at_hand() is None
+
+
 def test_renewal(monkeypatch):
     """After a 401 the provider is asked once; calls that used the old headers see the new ones."""
     monkeypatch.setenv("KEY", "old")

@@ -115,6 +115,16 @@ def test_every_setting_arrives():
     assert docs('rate = "unlimited"').rate is None
 
 
+def test_curl_has_to_be_there_for_who_asks_for_it(monkeypatch):
+    """It is told when the configuration is read, with what to install; others do not notice."""
+    monkeypatch.setitem(sys.modules, "pycurl", None)
+    with pytest.raises(ConfigError) as caught:
+        docs('transport = "curl"')
+    assert caught.value.message.startswith("services.docs.transport: curl needs pycurl")
+    assert "pip install 'tracker-jobs[fast]'" in caught.value.hint
+    assert docs("").transport == "requests"
+
+
 @pytest.mark.parametrize(
     ("create", "uploads"),
     [

@@ -12,9 +12,13 @@ from asking import Ask, wait_for_replies
 from misbehaving import Misbehaving, certificate
 
 from tracker.transports.base import Call, Reply, Transport
+from tracker.transports.curl import CurlTransport
 from tracker.transports.requests import RequestsTransport
 
-TRANSPORTS: dict[str, Callable[[], Transport]] = {"requests": RequestsTransport}
+TRANSPORTS: dict[str, Callable[[], Transport]] = {
+    "requests": RequestsTransport,
+    "curl": CurlTransport,
+}
 """Every transport for HTTP; each has to pass the whole conformance suite."""
 
 
@@ -43,6 +47,12 @@ def other() -> Iterator[Misbehaving]:
 @pytest.fixture(scope="session")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
     return certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def tls_files(tls: tuple[Path, ssl.SSLContext]) -> tuple[Path, Path]:
+    """The certificate and its key."""
+    return tls[0], tls[0].with_name("key.pem")
 
 
 @pytest.fixture

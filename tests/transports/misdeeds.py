@@ -86,11 +86,17 @@ class Misdeeds(Conversation):
     def do_many_headers(self, request: Request) -> bool:
         return self.write("200 OK", b"", *(f"X-{n}: y" for n in range(5000)))
 
+    def do_more_headers(self, request: Request) -> bool:
+        return self.write("200 OK", b"", *(f"X-{n}: y" for n in range(150)))
+
     def do_long_header(self, request: Request) -> bool:
         return self.write("200 OK", b"", "X-Long: " + "y" * 2**20)
 
     def do_endless(self, request: Request) -> bool:
         self.write("200 OK", b"", "Transfer-Encoding: chunked", length=-2)
+        return self.chunks_without_end()
+
+    def chunks_without_end(self) -> bool:
         while not self.server.closing.is_set():
             self.sock.sendall(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
         return False
@@ -160,6 +166,12 @@ class Misdeeds(Conversation):
 
     def do_loop(self, request: Request) -> bool:
         return self.write("302 There", b"", "Location: /loop")
+
+    def do_endless_redirect(self, request: Request) -> bool:
+        self.write(
+            "302 There", b"", "Location: /echo/there", "Transfer-Encoding: chunked", length=-2
+        )
+        return self.chunks_without_end()
 
     def do_login(self, request: Request) -> bool:
         if request.headers.get("authorization") == "Bearer new":

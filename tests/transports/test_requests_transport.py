@@ -8,15 +8,13 @@ import sys
 import threading
 import time
 import zlib
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from asking import wait_for_replies
-from freezegun import freeze_time
 from misbehaving import PATIENCE, Misbehaving
 
-from tracker.transports import connections
+from tracker.model import Fault
 from tracker.transports.base import Call, Reply
 from tracker.transports.incoming import PIECE, Decoder
 from tracker.transports.multipart import Stream
@@ -33,31 +31,15 @@ def test_importing_the_transport_does_not_import_requests() -> None:
     assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
 
 
-def test_a_write_does_not_trust_an_idle_connection(
-    server: Misbehaving, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A connection idle for long carries reads, but no call that must not be repeated."""
-    monkeypatch.setattr(connections, "MAX_IDLE", -1.0)
+def test_half_a_status_line_is_an_answer(server: Misbehaving) -> None:
+    """Once a byte came back, the connection was alive, and a read is not repeated."""
     transport = RequestsTransport(1)
-    for method in ("GET", "GET", "POST"):
-        transport.send(Call("service", method, f"{server.url}/echo"))
-        wait_for_replies(transport, 1)
+    for path in ("/ok", "/half-status"):
+        transport.send(Call("service", "GET", server.url + path))
+        [(_, reply)] = wait_for_replies(transport, 1)
     transport.close()
-    assert [request.connection for request in server.requests] == [1, 1, 2]
-
-
-def test_frozen_time_does_not_stop_the_network(server: Misbehaving) -> None:
-    """Timeouts run on while a test stands still, and a jump of its clock ends no call."""
-    transport = RequestsTransport(2)
-    with freeze_time("2026-01-31") as frozen:
-        transport.send(Call("service", "GET", f"{server.url}/never", timeout=0.3, tag="slow"))
-        transport.send(Call("service", "GET", f"{server.url}/ok", tag="quick"))
-        frozen.tick(timedelta(hours=1))
-        replies = {call.tag: reply for call, reply in wait_for_replies(transport, 2)}
-        assert transport.receive(0.01) == []
-    transport.close()
-    assert replies["quick"].fault is None
-    assert 0.3 <= replies["slow"].elapsed < 1.5
+    assert reply.fault is Fault.RESET
+    assert server.paths() == ["/ok", "/half-status"]
 
 
 def test_sessions_are_apart(server: Misbehaving) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asking import Ask, echoed, wait_for_replies
+from freezegun import freeze_time
 from misbehaving import PATIENCE, Misbehaving
 
 from tracker.transports.base import Call, Transport
@@ -65,6 +67,20 @@ def test_a_post_without_body_says_that_it_has_none(ask: Ask) -> None:
     assert echoed(ask("/echo", "POST"))["headers"]["content-length"] == "0"
 
 
+def test_a_body_goes_out_once(ask: Ask) -> None:
+    """Nothing of a call is left over for the next one."""
+    options = {"body": b"secret", "headers": {"X-Key": "k"}}
+    assert echoed(ask("/echo", "POST", **options))["body"] == "secret"
+    seen = echoed(ask("/echo", "POST"))
+    assert seen["body"] == "" and "x-key" not in seen["headers"]
+
+
+def test_a_path_goes_out_as_it_is(ask: Ask) -> None:
+    """Dots and doubled slashes may mean something over there."""
+    target = "/echo/a/../b/.//c?d=/../e"
+    assert echoed(ask(target))["target"] == target
+
+
 def test_head_has_no_body_however_long_it_claims_to_be(ask: Ask) -> None:
     """The length in a HEAD reply is that of a body which never comes."""
     reply = ask("/head", "HEAD", max_bytes=10)
@@ -118,6 +134,14 @@ def test_netrc_is_not_read(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "authorization" not in echoed(ask("/echo"))["headers"]
 
 
+def test_a_header_may_be_empty(ask: Ask) -> None:
+    """An empty value is a value, and an own header is none that a transport may leave out."""
+    headers = echoed(ask("/echo", headers={"X-Empty": "", "X-Blank": " ", "X-Key": "a:b"}))[
+        "headers"
+    ]
+    assert (headers["x-empty"], headers["x-blank"], headers["x-key"]) == ("", "", "a:b")
+
+
 # Being a transport
 
 
@@ -143,6 +167,18 @@ def test_a_slow_call_holds_up_nobody(transport: Transport, server: Misbehaving) 
     [(call, _)] = wait_for_replies(transport, 1)
     assert call.tag == "quick"
     assert transport.in_flight == 1
+
+
+def test_frozen_time_does_not_stop_the_network(transport: Transport, server: Misbehaving) -> None:
+    """Timeouts run on while a test stands still, and a jump of its clock ends no call."""
+    with freeze_time("2026-01-31") as frozen:
+        transport.send(Call("service", "GET", f"{server.url}/never", timeout=0.3, tag="slow"))
+        transport.send(Call("service", "GET", f"{server.url}/ok", tag="quick"))
+        frozen.tick(timedelta(hours=1))
+        replies = {call.tag: reply for call, reply in wait_for_replies(transport, 2)}
+        assert transport.receive(0.01) == []
+    assert replies["quick"].fault is None
+    assert 0.3 <= replies["slow"].elapsed < 1.5
 
 
 def test_receive_waits_no_longer_than_asked(transport: Transport) -> None:

@@ -6,10 +6,11 @@ import ssl
 from pathlib import Path
 
 import pytest
-from asking import Ask, wait_for_replies
+from asking import Ask, echoed, wait_for_replies
 from misbehaving import Misbehaving
 
 from tracker.model import Fault
+from tracker.transports import dialogue
 from tracker.transports.base import Call, Transport
 
 Tls = tuple[Path, ssl.SSLContext]
@@ -37,8 +38,13 @@ def test_the_environment_names_exceptions(
     """``NO_PROXY`` goes around the proxy."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert ask("/ok").fault is Fault.UNREACHABLE
+    url = server.url + "/ok"
+    for exception in ("127.0.0.0/8", "10.0.0.1, 127.0.0.1", "*"):
+        monkeypatch.setenv("no_proxy", exception)
+        assert ask(url, verify=exception).status == 200
     monkeypatch.setenv("no_proxy", "localhost")
-    assert ask(server.url.replace("127.0.0.1", "localhost") + "/ok").status == 200
+    assert ask(url, verify="once more").fault is Fault.UNREACHABLE
+    assert ask(url.replace("127.0.0.1", "localhost")).status == 200
 
 
 def test_tls_goes_through_a_proxy(
@@ -48,7 +54,9 @@ def test_tls_goes_through_a_proxy(
     server.tunnel = tls[1]
     monkeypatch.setenv("https_proxy", server.url)
     url = server.url.replace("http:", "https:") + "/echo"
-    assert ask(url, "POST", body=b"x", verify=str(tls[0])).status == 200
+    reply = ask(url, "POST", body=b"x", verify=str(tls[0]))
+    assert echoed(reply)["body"] == "x"
+    assert reply.headers["content-type"] == "application/json"
     assert [request.method for request in server.requests] == ["CONNECT", "POST"]
 
 
@@ -112,9 +120,18 @@ def test_a_repeated_read_gets_a_new_connection(
     assert server.connections == 4
 
 
-@pytest.mark.parametrize("path", ["/garbage", "/half-status"])
-def test_a_read_that_was_answered_is_not_repeated(ask: Ask, server: Misbehaving, path: str) -> None:
-    """Once a byte came back, the connection was alive; the reply is what is wrong."""
+def test_a_read_that_was_answered_is_not_repeated(ask: Ask, server: Misbehaving) -> None:
+    """Once a reply came back, the connection was alive; the reply is what is wrong."""
     ask("/ok")
-    assert ask(path).fault is Fault.RESET
-    assert server.paths() == ["/ok", path]
+    assert ask("/garbage").fault is Fault.RESET
+    assert server.paths() == ["/ok", "/garbage"]
+
+
+def test_a_write_does_not_trust_an_idle_connection(
+    ask: Ask, server: Misbehaving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection idle for long carries reads, but no call that must not be repeated."""
+    monkeypatch.setattr(dialogue, "MAX_IDLE", -1.0)
+    for method in ("GET", "GET", "POST"):
+        ask("/echo", method)
+    assert [request.connection for request in server.requests] == [1, 1, 2]

@@ -25,6 +25,7 @@ from tracker.transports.base import Call, Transport
         "/short",
         "/bad-chunk",
         "/many-headers",
+        "/more-headers",
         "/long-header",
     ],
 )

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from asking import Ask
-from misbehaving import Misbehaving
+from asking import Ask, echoed, wait_for_replies
+from misbehaving import PATIENCE, Misbehaving
 
 from tracker.errors import ConfigError
 from tracker.model import Fault
+from tracker.transports.base import Call, Transport
 
 Tls = tuple[Path, ssl.SSLContext]
 
@@ -30,6 +31,9 @@ class Token:
         if self.broken:
             raise ConfigError(self.broken, "set it")
         return {"Authorization": f"Bearer {self.tokens[0]}"}
+
+    def at_hand(self) -> Mapping[str, str] | None:
+        return None
 
     def renew(self, used: Mapping[str, str]) -> bool:
         self.renewals.append(used)
@@ -89,6 +93,12 @@ def test_no_redirect_changes_the_scheme(
     assert tls_server.requests == []
 
 
+def test_the_body_of_a_redirect_is_not_read_to_its_end(ask: Ask, server: Misbehaving) -> None:
+    """Nobody wants it, however long it is."""
+    reply = ask("/endless-redirect")
+    assert (reply.fault, reply.url) == (None, f"{server.url}/echo/there")
+
+
 @pytest.mark.parametrize("path", ["/file-scheme", "/nowhere"])
 def test_a_redirect_needs_a_target_that_can_be_called(ask: Ask, path: str) -> None:
     """No Location, or one that is not HTTP, leads nowhere."""
@@ -99,7 +109,7 @@ def test_a_redirect_needs_a_target_that_can_be_called(ask: Ask, path: str) -> No
 def test_redirects_end_after_five(ask: Ask, server: Misbehaving) -> None:
     """A loop costs six requests."""
     reply = ask("/loop")
-    assert (reply.fault, reply.sent) == (Fault.REDIRECT, True)
+    assert (reply.fault, reply.sent, reply.status) == (Fault.REDIRECT, True, 0)
     assert len(server.requests) == 6
 
 
@@ -167,6 +177,41 @@ def test_the_provider_s_time_is_not_the_call_s(ask: Ask) -> None:
     assert reply.elapsed < 0.25
 
 
+def test_a_provider_that_takes_its_time_holds_up_nobody(
+    transport: Transport, server: Misbehaving
+) -> None:
+    """Asking for a token is not waited for by the calls that need none."""
+    asked, answered = threading.Event(), threading.Event()
+
+    class Waiting(Token):
+        def headers(self) -> Mapping[str, str]:
+            asked.set()
+            assert answered.wait(PATIENCE)
+            return super().headers()
+
+    transport.send(Call("s", "GET", f"{server.url}/echo", credential=Waiting("t"), tag="slow"))
+    transport.send(Call("s", "GET", f"{server.url}/echo", tag="quick"))
+    assert asked.wait(PATIENCE)
+    [(call, _)] = wait_for_replies(transport, 1)
+    assert call.tag == "quick"
+    answered.set()
+    [(call, reply)] = wait_for_replies(transport, 1)
+    assert call.tag == "slow" and echoed(reply)["headers"]["authorization"] == "Bearer t"
+
+
+def test_what_is_at_hand_is_not_asked_for(ask: Ask) -> None:
+    """A provider that has its headers ready is taken at its word, until there is a 401."""
+
+    class Ready(Token):
+        def at_hand(self) -> Mapping[str, str]:
+            return {"Authorization": "Bearer ready"}
+
+    assert echoed(ask("/echo", credential=Ready("t")))["headers"]["authorization"] == "Bearer ready"
+    token = Ready("old", "new")
+    assert ask("/login", credential=token).status == 200
+    assert token.renewals == [{"Authorization": "Bearer ready"}]
+
+
 def test_a_provider_that_crashes_costs_one_call(ask: Ask, server: Misbehaving) -> None:
     """An unexpected exception is a fault that quotes nothing, and the next call works."""
 
@@ -208,6 +253,8 @@ def test_checks_can_be_turned_off_for_one_service_only(
     ask: Ask, tls_server: Misbehaving, recwarn: pytest.WarningsRecorder
 ) -> None:
     """An unverified connection is never reused by a call that verifies."""
+    elsewhere = tls_server.url.replace("127.0.0.1", "localhost")
+    assert ask(f"{elsewhere}/ok", verify=False).status == 200
     assert ask(f"{tls_server.url}/ok", verify=False).status == 200
     assert ask(f"{tls_server.url}/ok").fault is Fault.UNREACHABLE
     assert not recwarn.list
@@ -232,6 +279,13 @@ def test_the_timeout_holds_over_tls(ask: Ask, tls_server: Misbehaving, path: str
     reply = ask(tls_server.url + path, timeout=0.5, verify=False)
     assert (reply.fault, reply.sent) == (Fault.TIMEOUT, True)
     assert reply.elapsed < 1.5
+
+
+def test_a_body_may_end_with_the_connection_over_tls(ask: Ask, tls_server: Misbehaving) -> None:
+    """Servers that close without a word of TLS are common enough; a length that was announced is
+    still waited for."""
+    assert ask(f"{tls_server.url}/until-close", verify=False).body == b"all of it"
+    assert ask(f"{tls_server.url}/short", verify=False).fault is Fault.RESET
 
 
 def test_the_environment_names_whom_to_trust(

@@ -59,6 +59,15 @@ class HeaderCredential:
                 self._ask()
             return self._headers or {}
 
+    def at_hand(self) -> Mapping[str, str] | None:
+        """The headers if they are known and good."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return None if self._expired() else self._headers
+        finally:
+            self._lock.release()
+
     @property
     def slow(self) -> bool:
         """Whether asking means running a command."""

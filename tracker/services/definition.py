@@ -27,6 +27,7 @@ from tracker.services.parts import (
 )
 from tracker.services.results import FETCH, Piece, Step
 from tracker.services.values import Word
+from tracker.transports import HTTP
 from tracker.transports.base import Call, Reply
 
 
@@ -46,7 +47,7 @@ class Service:
     max_bytes: int = 8 * 2**20
     verify: bool | str = True
     headers: Mapping[str, str] = field(default_factory=dict)
-    transport: str = "requests"
+    transport: str = HTTP
     poll: PollPolicy = field(default_factory=PollPolicy)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     retry_after_cap: float = 300.0

@@ -27,11 +27,13 @@ from tracker.services.secret import is_reference
 from tracker.services.url import AwsPlace, Site, read_site
 from tracker.services.values import Word, word_key
 from tracker.tables import Table, shown
+from tracker.transports import HTTP, NEEDS_PYCURL, pycurl_is_there
 
 STATES = tuple(s.value for s in State if s not in (State.UNKNOWN_WORD, State.UNKNOWN_JOB))
 """The keys of ``[services.X.states]``."""
 
 TRANSPORTS = ("requests", "curl")
+"""What a service may choose for itself."""
 
 
 class Services(dict[str, Service]):
@@ -89,7 +91,7 @@ def read_service(name: str, table: Table, file: str) -> Service:
         max_bytes=table.size("max_bytes", 8 * 2**20),
         verify=_read_verify(table, file),
         headers=headers,
-        transport="aws" if site.aws else table.choice("transport", TRANSPORTS, "requests"),
+        transport="aws" if site.aws else _read_transport(table),
         poll=_read_poll(table.table("poll")),
         retry=retry,
         retry_after_cap=table.duration("retry_after_cap", 300.0),
@@ -215,6 +217,13 @@ def _read_headers(table: Table, file: str) -> tuple[dict[str, str], HeaderCreden
         else:
             fixed[name] = text
     return fixed, HeaderCredential(tuple(parts)) if parts else None
+
+
+def _read_transport(table: Table) -> str:
+    name = table.choice("transport", TRANSPORTS, HTTP)
+    if name == "curl" and not pycurl_is_there():
+        table.fail("transport", *NEEDS_PYCURL)
+    return name
 
 
 def _read_verify(table: Table, file: str) -> bool | str:

@@ -30,6 +30,7 @@ from tracker.services.url import (
     quote_all,
 )
 from tracker.tables import Table
+from tracker.transports import HTTP
 from tracker.transports.base import Call
 from tracker.transports.tasks import Ask, Endpoint
 
@@ -115,7 +116,7 @@ class Request:
             endpoint = Endpoint(place.endpoint_url, place.region, timeout=self.timeout)
             call.task = Ask(endpoint, place.client, self.operation)
         elif self.site.aws is not None:
-            call.transport = "requests"
+            call.transport = HTTP
         return call
 
     def _guard(self, call: Call) -> None:

@@ -12,6 +12,7 @@ from tracker.services import values
 from tracker.services.credentials import HeaderCredential, read_auth
 from tracker.services.failures import LONGEST_MESSAGE, http_failure_of, transport_failure
 from tracker.tables import Table
+from tracker.transports import HTTP
 from tracker.transports.base import Call, Reply
 
 RETRY_AFTER_CAP = 300.0
@@ -66,7 +67,7 @@ class UrlSink:
     timeout: float
     credential: HeaderCredential | None = None
     name: str = "notify:url"
-    transport: str = "requests"
+    transport: str = HTTP
 
     def build(self, message: bytes) -> Call:
         """See `Sink`."""

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from tracker.errors import ConfigError
 from tracker.transports.base import Transport
+
+HTTP = "requests"
+"""The transport of whoever names none."""
+
+NEEDS_PYCURL = (
+    "curl needs pycurl, which cannot be imported",
+    "pip install 'tracker-jobs[fast]', or leave the setting away",
+)
+"""What is wrong, and what to do about it, where curl was asked for."""
 
 
 def _requests(threads: int) -> Transport:
@@ -13,6 +23,14 @@ def _requests(threads: int) -> Transport:
     transport = RequestsTransport(threads)
     transport.open()
     return transport
+
+
+def _curl(calls: int) -> Transport:
+    if not pycurl_is_there():
+        raise ConfigError(f'transport = "curl": {NEEDS_PYCURL[0]}', NEEDS_PYCURL[1])
+    from tracker.transports.curl import CurlTransport
+
+    return CurlTransport(calls)
 
 
 def _command(threads: int) -> Transport:
@@ -35,9 +53,17 @@ def _aws(threads: int) -> Transport:
 
 TRANSPORTS: Mapping[str, Callable[[int], Transport]] = {
     "requests": _requests,
+    "curl": _curl,
     "command": _command,
     "s3": _s3,
     "aws": _aws,
 }
 """Makers of transports by name; each takes the number of calls that may be in flight at once. A
 transport is made, and its libraries are imported, when the first call needs it."""
+
+
+def pycurl_is_there() -> bool:
+    """Whether pycurl is installed; does not import it."""
+    from importlib.util import find_spec
+
+    return find_spec("pycurl") is not None

@@ -17,6 +17,9 @@ class Credential(Protocol):
     def headers(self) -> Mapping[str, str]:
         """Headers to add. Raises `tracker.errors.TrackerError` when there are no credentials."""
 
+    def at_hand(self) -> Mapping[str, str] | None:
+        """The headers, or None where having them means asking the provider, or waiting."""
+
     def renew(self, used: Mapping[str, str]) -> bool:
         """Ask the provider again after a 401 to `used`; True when the headers are now others."""
 

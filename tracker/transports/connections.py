@@ -18,47 +18,24 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from tracker.transports.base import Reply
+from tracker.transports.dialogue import Exchange
 from tracker.transports.faults import unreachable
 from tracker.transports.pool import monotonic
 
-MAX_IDLE = 2.0
-"""Seconds that a connection may have been idle and still carry a call that must not be repeated.
 
-Servers close idle connections after 5 s and more (Node.js 5, Apache 5, nginx 75); a request that
-crosses such a close on its way is in doubt. A new connection costs less than a doubt.
-"""
+class ThreadExchange(Exchange):
+    """An exchange whose thread waits for ``sock``."""
 
+    __slots__ = ("sock",)
 
-class Exchange:
-    """One call under way: until when, and how far it came.
-
-    ``sent`` is True from the moment the first byte may have left. ``reused`` and ``received``
-    describe the latest attempt: on a kept-alive connection? any byte of a reply? ``fresh``
-    demands a new connection. ``reply`` is the reply so far.
-    """
-
-    __slots__ = ("deadline", "fresh", "received", "repeatable", "reply", "reused", "sent", "sock")
-
-    def __init__(self, repeatable: bool) -> None:
-        self.deadline = 0.0
-        self.repeatable = repeatable
-        self.fresh = False
-        self.reused = False
-        self.received = False
-        self.sent = False
+    def __init__(self, method: str = "") -> None:
+        super().__init__(method)
         self.sock: socket.socket | None = None
-        self.reply = Reply()
-
-    def remaining(self) -> float:
-        """Seconds that are left. Raises TimeoutError when none are."""
-        left = self.deadline - monotonic()
-        if left <= 0:
-            raise TimeoutError("the call's time is over")
-        return left
 
     def abort(self) -> None:
-        """Make the thread that waits for this exchange see the end of its connection."""
+        """Make the thread that waits for this exchange see the end of its connection, which is
+        no reason to try once more."""
+        self.repeatable = False
         if self.sock is not None:
             # Not SSLSocket.shutdown: it drops the encryption before it closes, and the waiting
             # thread could still write.
@@ -66,7 +43,7 @@ class Exchange:
                 socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
 
-NOBODY = Exchange(repeatable=False)
+NOBODY = ThreadExchange()
 """The exchange of a thread that has none."""
 
 
@@ -81,7 +58,7 @@ current = _Current()
 class DeadlineSocket(socket.socket):
     """A socket whose operations end with its exchange's deadline."""
 
-    exchange: Exchange | None = None
+    exchange: ThreadExchange | None = None
 
     def recv_into(self, *args: Any, **options: Any) -> int:
         """As `socket.socket.recv_into`; raises TimeoutError at the deadline."""
@@ -111,7 +88,7 @@ class DeadlineTLSSocket(DeadlineSocket, ssl.SSLSocket):
     """The same over TLS; made by the context (see `tracker.transports.routes`)."""
 
 
-def connect(host: str, port: int, options: Any, exchange: Exchange) -> DeadlineSocket:
+def connect(host: str, port: int, options: Any, exchange: ThreadExchange) -> DeadlineSocket:
     """A connected socket; each address of `host` gets its share of the time that is left.
 
     Raises OSError.
@@ -198,7 +175,7 @@ class ConnectionPool(HTTPConnectionPool):
         # urllib3 has already seen to it that the other end has not closed the connection so far.
         if isinstance(connection, Connection) and connection.idle_since:
             idle = monotonic() - connection.idle_since
-            if exchange.fresh or (idle > MAX_IDLE and not exchange.repeatable):
+            if not exchange.trusts(idle):
                 connection.close()
         return connection
 

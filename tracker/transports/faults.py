@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import ssl
+from pathlib import Path
 
 from tracker.model import Fault
 from tracker.transports.base import Reply
@@ -38,6 +39,11 @@ def unreachable(error: BaseException) -> Problem:
     if isinstance(error, TimeoutError):
         return Problem(Fault.UNREACHABLE, "no connection in time")
     return Problem(Fault.UNREACHABLE, in_words(error))
+
+
+def untrusting(place: str) -> str:
+    """Why nobody can be trusted: the authorities at `place` cannot be read."""
+    return f"TLS certificate authorities cannot be read from {Path(place).name}"
 
 
 def one_line(text: str, limit: int = MAX_MESSAGE) -> str:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from tracker.model import Fault
-from tracker.transports.base import Reply
+from tracker.transports.base import Call, Reply
 from tracker.transports.faults import Problem
 
 PIECE = 2**16
 """Bytes read or inflated at once."""
+
+MAX_ERROR_BODY = 8 * 2**20
+"""Bytes of a reply kept in memory where ``max_bytes`` was meant for a file."""
 
 _UNREADABLE = ("br", "zstd", "compress", "x-compress")
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
@@ -82,16 +84,16 @@ class Decoder:
 
 
 class FileSink:
-    """A new file, readable by its owner only, that is there in full or not at all.
-
-    A context manager: left by an exception, it removes the file. Raises `Problem` (INVALID) when
-    the file cannot be made or written.
+    """A new file, readable by its owner only, that is there in full or not at all: closed before
+    it was settled, it is removed. Raises `Problem` (INVALID) when the file cannot be made or
+    written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
         self._hash = hashlib.sha256()
+        self._settled = False
         try:
             with suppress(FileNotFoundError):
                 path.unlink()
@@ -100,17 +102,10 @@ class FileSink:
         except OSError as error:
             raise self._problem(error) from error
 
-    def __enter__(self) -> FileSink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file, once."""
         os.close(self._descriptor)
-        if kind is not None:
+        if not self._settled:
             with suppress(OSError):
                 self.path.unlink()
 
@@ -137,24 +132,62 @@ class FileSink:
         except OSError as error:
             raise self._problem(error) from error
         reply.path, reply.size, reply.sha256 = self.path, self.size, self._hash.hexdigest()
+        self._settled = True
 
     def _problem(self, error: OSError) -> Problem:
         reason = os.strerror(error.errno or 0).lower()
         return Problem(Fault.INVALID, f"cannot write the file {self.path.name}: {reason}")
 
 
-def copy(
-    pieces: Iterator[bytes], decoder: Decoder, limit: int, write: Callable[[bytes], object]
-) -> None:
-    """Write what `pieces` decode to. Raises `Problem` (OVERSIZED) beyond `limit` bytes."""
-    total = 0
-    for data in pieces:
-        for piece in decoder.feed(data):
-            total += len(piece)
-            if total > limit:
-                raise oversized(limit)
-            write(piece)
-    decoder.finish()
+class Body:
+    """The body of `reply`, whose status and headers are known: decoded, bounded, into memory or
+    into the call's sink. `length` is how long the reply says that it is, None when it does not.
+
+    Raises `Problem`: OVERSIZED, UNREADABLE, or INVALID when the sink cannot be written.
+    """
+
+    def __init__(self, call: Call, reply: Reply, length: int | None) -> None:
+        success = 200 <= reply.status < 300
+        self._limit = call.max_bytes
+        if call.sink is not None and not success:
+            self._limit = min(self._limit, MAX_ERROR_BODY)
+        self._decoder = Decoder(reply.headers.get("content-encoding", ""))
+        if (length or 0) > self._limit and self._decoder.transparent:
+            raise oversized(self._limit)
+        self._reply = reply
+        self._total = 0
+        self._pieces: list[bytes] = []
+        self._write = self._pieces.append
+        self._sink = FileSink(call.sink) if call.sink is not None and success else None
+        if self._sink is not None:
+            self._write = self._sink.write
+
+    @property
+    def lasting(self) -> bool:
+        """Whether `finish` waits for a disk."""
+        return self._sink is not None
+
+    def feed(self, data: bytes) -> None:
+        """Take what came next."""
+        for piece in self._decoder.feed(data):
+            self._total += len(piece)
+            if self._total > self._limit:
+                raise oversized(self._limit)
+            self._write(piece)
+
+    def finish(self) -> None:
+        """Nothing more comes: complete the reply."""
+        self._decoder.finish()
+        if self._sink is not None:
+            self._sink.settle(self._reply)
+        else:
+            pieces = self._pieces
+            self._reply.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def close(self) -> None:
+        """Be done with it, once; a sink that was not finished is removed."""
+        if self._sink is not None:
+            self._sink.close()
 
 
 def oversized(limit: int) -> Problem:

@@ -11,7 +11,6 @@ import stat
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 from urllib.parse import urlencode
 
@@ -22,8 +21,7 @@ from tracker.transports.faults import invalid
 class Upload:
     """A request body: ``content`` for the connection, and the headers that go with it.
 
-    ``defaults`` yield to the call's own headers, ``headers`` do not. A context manager that
-    closes the file.
+    ``defaults`` yield to the call's own headers, ``headers`` do not.
     """
 
     def __init__(
@@ -36,15 +34,8 @@ class Upload:
         self.headers = headers or {}
         self.defaults = defaults or {}
 
-    def __enter__(self) -> Upload:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         if isinstance(self.content, Stream):
             self.content.close()
 

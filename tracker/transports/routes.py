@@ -2,81 +2,38 @@
 
 from __future__ import annotations
 
-import re
 import ssl
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import requests.utils
-from requests.auth import _basic_auth_str
-from requests.utils import get_auth_from_url, select_proxy
+import requests
 from urllib3.connectionpool import HTTPConnectionPool
-from urllib3.util import parse_url
 
 from tracker.model import Fault
+from tracker.transports.address import Address, Directory, Route
 from tracker.transports.connections import Adapter, DeadlineTLSSocket
-from tracker.transports.faults import Problem, invalid
-
-MAX_ROUTES = 256
-"""Routes kept; beyond that a service evidently names a new host with every call."""
-
-_URL = re.compile(
-    r"(https?://[^/?#\\\s\x00-\x20\x7f]+)((?:[/?][^#\x00-\x1f\x7f]*)?)(?:#.*)?", re.IGNORECASE
-)
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+from tracker.transports.environment import authorities, proxy_for
+from tracker.transports.faults import Problem, untrusting
 
 
 @dataclass(slots=True, frozen=True)
-class Route:
-    """The way to one host: ``prefix`` precedes the target when a proxy forwards the request;
-    ``authorization`` comes from a ``user:password@`` in the URL.
+class PooledRoute(Route):
+    """The way to one host, and the connections there; ``prefix`` names the host where a proxy
+    forwards the request.
     """
 
-    scheme: str
-    host: str
-    port: int
     pool: HTTPConnectionPool
-    prefix: str = ""
-    authorization: str = ""
-
-    def allows(self, other: Route) -> bool:
-        """Whether a redirect from here to `other` stays on the same host.
-
-        From http to https counts as staying where both use their default ports.
-        """
-        if (self.scheme, self.host, self.port) == (other.scheme, other.host, other.port):
-            return True
-        upgrade = (self.scheme, self.port, other.scheme, other.port) == ("http", 80, "https", 443)
-        return upgrade and self.host == other.host
 
 
-class Routes:
+class Routes(Directory[PooledRoute]):
     """Sessions by service, and routes by (service, host, TLS setting). Safe to use from threads."""
 
     def __init__(self, connections: int) -> None:
+        super().__init__()
         self._connections = connections
-        self._lock = threading.Lock()
         self._sessions: dict[str, requests.Session] = {}
-        self._contexts: dict[bool | str, ssl.SSLContext] = {}
-        self._routes: dict[tuple[str, str, bool | str], Route] = {}
-
-    def find(self, service: str, url: str, verify: bool | str) -> tuple[Route, str]:
-        """The route to `url`'s host, and the target to ask for there.
-
-        Raises `Problem`: INVALID when `url` cannot be called, UNREACHABLE for a missing CA file.
-        """
-        match = _URL.fullmatch(url)
-        if match is None:
-            raise invalid("the URL is not one that can be called")
-        key = (service, match[1], verify)
-        route = self._routes.get(key)
-        if route is None:
-            with self._lock:
-                route = self._routes.get(key) or self._open(key)
-        target = match[2] if match[2].startswith("/") else "/" + match[2]
-        return route, route.prefix + target
+        self._contexts: dict[str | None, ssl.SSLContext] = {}
 
     def close(self) -> None:
         """Drop the connections that are idle."""
@@ -88,30 +45,18 @@ class Routes:
             self._routes.clear()
             self._sessions.clear()
 
-    def _open(self, key: tuple[str, str, bool | str]) -> Route:
-        service, origin, verify = key
-        scheme, host, port = _parse(origin)
-        session = self._session(service)
-        bare = f"{scheme}://{host}:{port}"  # the environment is asked about the host only
-        settings = session.merge_environment_settings(bare, {}, None, verify, None)
-        proxy: str | None = select_proxy(bare, settings["proxies"])
-        adapter = session.get_adapter(bare)
+    def opened(self, service: str, address: Address, verify: bool | str) -> PooledRoute:
+        """A new route. Raises `Problem`."""
+        scheme, host, port = address.scheme, address.host, address.port
+        proxy = proxy_for(address)
+        adapter = self._session(service).get_adapter(address.origin)
         assert isinstance(adapter, Adapter)
-        options = self._tls(settings["verify"]) if scheme == "https" else {}
-        manager = adapter.poolmanager
-        if proxy:
-            proxy = proxy if "://" in proxy else f"http://{proxy}"
-            manager = adapter.proxy_manager_for(proxy)
+        options = self._tls(authorities(verify)) if scheme == "https" else {}
+        manager = adapter.proxy_manager_for(proxy) if proxy else adapter.poolmanager
         pool = manager.connection_from_host(host, port, scheme, pool_kwargs=options)
         forwards = proxy and scheme == "http" and not proxy.lower().startswith("socks")
-        prefix = _authority(scheme, host, port) if forwards else ""
-        user, password = get_auth_from_url(origin)
-        authorization = _basic_auth_str(user, password) if user else ""
-        route = Route(scheme, host, port, pool, prefix, authorization)
-        if len(self._routes) >= MAX_ROUTES:
-            self._routes.clear()
-        self._routes[key] = route
-        return route
+        prefix = address.origin if forwards else ""
+        return PooledRoute(scheme, host, port, address.authorization, prefix, pool)
 
     def _session(self, service: str) -> requests.Session:
         session = self._sessions.get(service)
@@ -122,46 +67,29 @@ class Routes:
             session.mount("https://", adapter)
         return session
 
-    def _tls(self, verify: bool | str | None) -> dict[str, Any]:
-        verify = True if verify is None else verify
-        context = self._contexts.get(verify)
+    def _tls(self, place: str | None) -> dict[str, Any]:
+        context = self._contexts.get(place)
         if context is None:
-            context = self._contexts[verify] = tls_context(verify)
+            context = self._contexts[place] = tls_context(place)
         return {"ssl_context": context, "cert_reqs": context.verify_mode}
 
 
-def tls_context(verify: bool | str) -> ssl.SSLContext:
-    """How to trust: the CAs that requests brings (True), none at all (False), or a file or folder.
+def tls_context(place: str | None) -> ssl.SSLContext:
+    """How to trust: those in a file or folder, or whoever answers (None).
 
-    Loading the CAs takes milliseconds, so a context is made once. Raises `Problem` (UNREACHABLE).
+    Loading authorities takes milliseconds, so a context is made once. Raises `Problem`
+    (UNREACHABLE).
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.sslsocket_class = DeadlineTLSSocket
-    if verify is False:
+    if place is None:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
-    place = requests.utils.DEFAULT_CA_BUNDLE_PATH if verify is True else str(verify)
     try:
         folder = Path(place).is_dir()
         context.load_verify_locations(*((None, place) if folder else (place,)))
     except OSError as error:
-        name = Path(place).name
-        reason = f"TLS certificate authorities cannot be read from {name}"
-        raise Problem(Fault.UNREACHABLE, reason) from error
+        raise Problem(Fault.UNREACHABLE, untrusting(place)) from error
     return context
-
-
-def _parse(origin: str) -> tuple[str, str, int]:
-    try:
-        parsed = parse_url(origin)
-    except ValueError as error:
-        raise invalid("the URL is not one that can be called") from error
-    if not parsed.host or not parsed.scheme or parsed.port == 0:
-        raise invalid("the URL names no host")
-    return parsed.scheme, parsed.host, parsed.port or _DEFAULT_PORTS[parsed.scheme]
-
-
-def _authority(scheme: str, host: str, port: int) -> str:
-    return f"{scheme}://{host}" + ("" if port == _DEFAULT_PORTS[scheme] else f":{port}")
