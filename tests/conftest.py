@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from postgres import new_database, postgres
 from s3server import S3Server, s3
 from service import JobService
 
 from tracker import Tracker
 
-__all__ = ["s3"]
+__all__ = ["new_database", "postgres", "s3"]
 
 TRACKER = Path(sys.executable).with_name("tracker")
 
