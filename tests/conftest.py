@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from postgres import new_database, postgres
+from postgres import Ledger, new_database, postgres
 from s3server import S3Server, s3
 from service import JobService
 
@@ -26,6 +26,9 @@ from tracker import Tracker
 __all__ = ["new_database", "postgres", "s3"]
 
 TRACKER = Path(sys.executable).with_name("tracker")
+
+ON = os.environ.get("TRACKER_TEST_DATABASE", "sqlite")
+"""On what the ledgers of all projects are: ``sqlite`` or ``postgres``."""
 
 DOCS: dict[str, Any] = {
     "rate": "unlimited",
@@ -118,6 +121,8 @@ class Project:
     an environment that says nothing of Tracker."""
 
     command = TRACKER
+    server: Ledger | None = None
+    """Where the ledger is, if not in a file."""
 
     def __init__(self, path: Path, url: str) -> None:
         self.path = path
@@ -242,9 +247,14 @@ class Project:
 
     # What a test starts from, without a process.
 
+    def use(self, server: Ledger) -> None:
+        """Have the ledger on a server."""
+        self.server = server
+        self.env["TRACKER_DB"] = server.url
+
     def tracker(self) -> Tracker:
         """The library on this folder's configuration and database."""
-        return Tracker(self.toml, database=self.db)
+        return Tracker(self.toml, database=self.server.url if self.server else self.db)
 
     def add(self, server_id: str = "srv-1", **options: Any) -> str:
         """Track a job that runs at `docs`; its local id."""
@@ -283,12 +293,16 @@ class Project:
 
     def rows(self, sql: str, *parameters: Any) -> list[dict[str, Any]]:
         """Rows of the database, read beside the command."""
+        if self.server:
+            return self.server.rows(sql, parameters)
         with closing(sqlite3.connect(f"{self.db.absolute().as_uri()}?mode=ro", uri=True)) as found:
             found.row_factory = sqlite3.Row
             return [dict(row) for row in found.execute(sql, parameters)]
 
     def write(self, sql: str, *parameters: Any) -> None:
         """Change the database by hand."""
+        if self.server:
+            return self.server.write(sql, parameters)
         with closing(sqlite3.connect(self.db)) as database, database:
             database.execute(sql, parameters)
 
@@ -304,6 +318,8 @@ class Project:
 
     def dump(self) -> list[str]:
         """The whole database as SQL; empty where there is none."""
+        if self.server:
+            return self.server.dump()
         if not self.db.is_file():
             return []
         with closing(sqlite3.connect(f"{self.db.absolute().as_uri()}?mode=ro", uri=True)) as found:
@@ -369,7 +385,10 @@ def service() -> Iterator[JobService]:
 
 @pytest.fixture
 def project(
-    tmp_path: Path, service: JobService, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    service: JobService,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Project]:
     """A folder with a tracker.toml whose service `docs` is `service`; `tracker` runs in it."""
     for name in list(os.environ):
@@ -377,6 +396,8 @@ def project(
             monkeypatch.delenv(name)
     one = Project(tmp_path / "project", service.url)
     one.configure()
+    if ON == "postgres":
+        one.use(Ledger(request.getfixturevalue("new_database")()))
     yield one
     service.release()
     one.close()

@@ -16,15 +16,20 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
+
+from tracker.schema.postgres import translated
+from tracker.schema.postgres.border import loads_text
 
 GIVEN = os.environ.get("TRACKER_TEST_POSTGRES")
 NOBODY = 65534
@@ -63,6 +68,37 @@ class Postgres:
         """Run one statement beside the databases of the tests."""
         with closing(psycopg.connect(self.url, autocommit=True)) as connection:
             connection.execute(sql.encode())
+
+
+class Ledger:
+    """A ledger on a server, looked at beside the command."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def _do(self, sql: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
+        with closing(psycopg.connect(self.url, autocommit=True)) as connection:
+            loads_text(connection)
+            cursor = connection.cursor(binary=True, row_factory=dict_row)
+            cursor.execute(translated(sql).encode(), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Rows of the database."""
+        return self._do(sql, parameters)
+
+    def write(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Change the database by hand."""
+        self._do(sql, parameters)
+
+    def dump(self) -> list[str]:
+        """All rows of all tables as text."""
+        tables = self.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        return sorted(
+            f"{one['tablename']} {row}"
+            for one in tables
+            for row in self.rows(f"SELECT * FROM {one['tablename']}")
+        )
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ SERVERS = ("postgresql://", "postgres://")
 
 def is_server(database: str | Path) -> bool:
     """Whether this names a database server, not a file."""
-    return str(database).startswith(SERVERS)
+    return str(database).lower().startswith(SERVERS)
 
 
 class Database(Protocol):

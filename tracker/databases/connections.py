@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
 MOST = 4
 """Connections of one process; most processes use one."""
 
-WAIT_SECONDS = 10.0
-"""How long one waits for a connection: for another thread's, or for a server that comes back."""
+WAIT_SECONDS = 3.0
+"""How long one waits for a connection, before it is worth telling that there is none."""
 
 GLANCE_SECONDS = 0.2
 
-_HOPELESS = ("28", "3D", "08P01")
-"""Kinds of refusal that no patience ends: who one is, which database, what protocol."""
+_HOPELESS = re.compile(
+    r"does not exist|authentication failed|pg_hba\.conf|no password supplied|permission denied"
+)
+"""Refusals that no patience ends. There is no code to tell them by: libpq has only their text."""
 
 _BUSY = {
     "40001": "was changed by somebody else at the same time",
@@ -129,9 +132,9 @@ class Connections:
                 refusal = self._refusal
                 if refusal is None and clock.monotonic() < latest:
                     continue
-                hopeless = refusal is not None and (refusal.sqlstate or "").startswith(_HOPELESS)
-                if hopeless or clock.monotonic() >= latest:
-                    raise (refusal or DatabaseBusy("no connection was free")) from None
+                late = clock.monotonic() >= latest
+                if late or _HOPELESS.search(str(refusal)):
+                    raise refusal or self._busy("has no connection left") from None
 
     @contextmanager
     def told(self) -> Iterator[None]:
@@ -155,18 +158,21 @@ class Connections:
 
         code = getattr(error, "sqlstate", None)
         if code in _BUSY:
-            return DatabaseBusy(f"database {self.name} {_BUSY[code]}", "try again")
+            return self._busy(_BUSY[code])
         if code in _HINTS:
             what, hint = _HINTS[code]
             return DatabaseError(f"database {self.name} {what}", hint)
         if isinstance(error, psycopg.OperationalError):
             said = _first_line(error)
-            if code is not None and code.startswith(_HOPELESS):
+            if code is None and _HOPELESS.search(said):
                 return DatabaseError(f"database {self.name} refuses: {said}", "check --db")
             return DatabaseBusy(
                 f"database {self.name} cannot be reached: {said}", "is the server running?"
             )
         return DatabaseError(f"database {self.name} failed: {_first_line(error)}")
+
+    def _busy(self, what: str) -> DatabaseBusy:
+        return DatabaseBusy(f"database {self.name} {what}", "try again")
 
     def close(self) -> None:
         """Close them all."""

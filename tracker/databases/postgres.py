@@ -16,7 +16,7 @@ from zlib import crc32
 from tracker import clock
 from tracker.databases.base import LEDGER, ROWS, Parameters
 from tracker.databases.connections import Connections
-from tracker.errors import DatabaseBusy, DatabaseError
+from tracker.errors import DatabaseBusy, Impossible
 from tracker.schema.postgres import translated
 from tracker.schema.postgres.border import as_rows, fitting
 
@@ -238,10 +238,8 @@ class Database:
         """Nothing: the server tidies up by itself."""
 
     def backup(self, target: Path) -> None:
-        """Raises DatabaseError: the server's own tools do that."""
-        raise DatabaseError(
-            f"database {self.name} is not a file", "back it up with pg_dump, or with your server"
-        )
+        """Raises Impossible: the server's own tools do that."""
+        raise Impossible(f"database {self.name} is no file", "back it up with pg_dump")
 
     def close(self) -> None:
         """Close all connections. The Database cannot be used afterwards."""
@@ -264,7 +262,12 @@ def _again_and_again(act: Callable[[], T]) -> T:
     import backoff
 
     once_more: Any = backoff.on_exception(
-        backoff.expo, DatabaseBusy, factor=0.02, max_value=1.0, max_time=PATIENCE_SECONDS
+        backoff.expo,
+        DatabaseBusy,
+        factor=0.02,
+        max_value=1.0,
+        max_time=PATIENCE_SECONDS,
+        logger=None,
     )
     done: T = once_more(act)()
     return done
