@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from postgres import Ledger, new_database, postgres
+from postgres import Ledger, new_database, own_postgres, postgres
 from s3server import S3Server, s3
 from service import JobService
 
 from tracker import Tracker
 
-__all__ = ["new_database", "postgres", "s3"]
+__all__ = ["new_database", "own_postgres", "postgres", "s3"]
 
 TRACKER = Path(sys.executable).with_name("tracker")
 

@@ -12,7 +12,6 @@ import fcntl
 import os
 import select
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -34,11 +33,10 @@ from tracker.schema.postgres.border import loads_text
 GIVEN = os.environ.get("TRACKER_TEST_POSTGRES")
 NOBODY = 65534
 SETTINGS = {
-    "listen_addresses": "",
+    "listen_addresses": "''",
     "max_connections": "200",
     # Nothing in it is worth keeping over a power cut.
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
 }
 
@@ -63,6 +61,18 @@ class Postgres:
     def drop(self, url: str) -> None:
         """Remove a database, whoever is connected to it."""
         self.run(f"DROP DATABASE {conninfo_to_dict(url)['dbname']} WITH (FORCE)")
+
+    def restart(self, how: str) -> None:
+        """Have the server go down, ``fast`` or without ado (``immediate``), and come up again."""
+        _control(self._folder, "restart", "-m", how)
+
+    def end(self) -> None:
+        """Have the server go down for good."""
+        _control(self._folder, "stop", "-m", "immediate")
+
+    @property
+    def _folder(self) -> Path:
+        return Path(str(conninfo_to_dict(self.url)["host"]))
 
     def run(self, sql: str) -> None:
         """Run one statement beside the databases of the tests."""
@@ -119,6 +129,14 @@ def postgres(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Postgr
 
 
 @pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    """A server for one test, which may restart it."""
+    one = Postgres(_start(os.getpid()), "own")
+    yield one
+    one.end()
+
+
+@pytest.fixture
 def new_database(postgres: Postgres) -> Iterator[Callable[[], str]]:
     """Makes empty databases, by URL; they go with the test."""
     made: list[str] = []
@@ -152,7 +170,7 @@ def _keep(watched: int) -> None:
     ended = os.pidfd_open(watched)
     folder = Path(tempfile.mkdtemp(prefix="tracker-postgres-"))
     try:
-        user = {"user": NOBODY, "group": NOBODY, "extra_groups": ()} if os.geteuid() == 0 else {}
+        user = _user()
         if user:
             os.chown(folder, NOBODY, NOBODY)
         programs = _programs(folder)
@@ -161,26 +179,28 @@ def _keep(watched: int) -> None:
             [programs / "initdb", "-D", folder / "data", *arguments],
             cwd="/", stdout=subprocess.DEVNULL, check=True, **user,
         )  # fmt: skip
-        options = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
-        with (folder / "log").open("w") as log:
-            server = subprocess.Popen(
-                [programs / "postgres", "-D", folder / "data", "-k", folder, *options],
-                cwd="/", stdout=log, stderr=log, **user,
-            )  # fmt: skip
-        try:
-            ready = [programs / "pg_isready", "-q", "-t", "30", "-h", folder]
-            while subprocess.run(ready).returncode and server.poll() is None:
-                select.select([ended], [], [], 0.02)
-            if server.poll() is None:
-                print(f"postgresql://tracker@/postgres?host={folder}", flush=True)
-                select.select([ended], [], [])
-            else:
-                sys.stderr.write((folder / "log").read_text())
-        finally:
-            server.send_signal(signal.SIGQUIT)  # at once: nobody needs what it holds
-            server.wait()
+        settings = [f"-c {name}={value}" for name, value in SETTINGS.items()]
+        _control(folder, "start", "-o", " ".join(["-k", str(folder), *settings]))
+        print(f"postgresql://tracker@/postgres?host={folder}", flush=True)
+        select.select([ended], [], [])
+        if (folder / "data" / "postmaster.pid").exists():
+            _control(folder, "stop", "-m", "immediate")  # nobody needs what it holds
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _user() -> dict[str, Any]:
+    """Who the server runs as: not root."""
+    return {"user": NOBODY, "group": NOBODY, "extra_groups": ()} if os.geteuid() == 0 else {}
+
+
+def _control(folder: Path, act: str, *words: str) -> None:
+    done = subprocess.run(
+        [_programs(folder) / "pg_ctl", act, "-D", folder / "data", "-l", folder / "log", *words],
+        cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **_user(),
+    )  # fmt: skip
+    log = folder / "log"
+    assert done.returncode == 0, done.stderr + (log.read_text() if log.exists() else "")
 
 
 def _programs(folder: Path) -> Path:
@@ -194,6 +214,8 @@ def _programs(folder: Path) -> Path:
         return programs
     # The environment lies in a folder that is root's alone.
     copy = folder / package.name / "pginstall18"
+    if copy.exists():
+        return copy / "bin"
     shutil.copytree(programs.parent, copy)
     libraries = package.with_name(f"{package.name}.libs")
     shutil.copytree(libraries, folder / libraries.name)

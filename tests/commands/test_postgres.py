@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from postgres import Ledger
 
@@ -23,7 +25,7 @@ def test_the_whole_life_of_a_job(project, service):
     assert shown["status"] == "completed" and shown["payload"] == {"pages": "3"}
     assert [one["local_id"] for one in project.json("list")] == [job]
     assert project.ok("poll").out == "nothing due\n"
-    assert project.json("cleanup", "--older-than", "0s")["jobs"] == 1
+    assert project.json("cleanup", "--older-than", "0s")["rows_deleted"] == 1
     assert project.json("list") == []
 
 
@@ -49,3 +51,20 @@ def test_a_backup(project):
     """`db backup` says what backs up a server."""
     done = project.run("db", "backup", "copy.db")
     assert done.code == 5 and "pg_dump" in done.error
+
+
+@pytest.mark.parametrize("how", ["fast", "immediate"])
+def test_a_restart_of_the_server(project, service, own_postgres, how):
+    """B10: pollers carry on by themselves when the server has been restarted under them."""
+    project.use(Ledger(own_postgres.create()))
+    job = project.add("srv-1")
+    poller = project.start("run")
+    service.wait_for(3, "GET", "/jobs/srv-1")
+    own_postgres.restart(how)
+    service.statuses = ["done"]
+    project.until(lambda: project.row(job)["status"] == "completed", timeout=40)
+    poller.signal(signal.SIGTERM)
+    done = poller.end()
+    assert done.code == 0, done
+    told = [kind for kind, _ in project.events(job)]
+    assert told.count("job:finalized") == 1

@@ -111,7 +111,7 @@ def test_every_statement_is_understood(opened, name):
 def test_nobody_gets_what_another_one_has(opened):
     """P4: many pollers that claim at the same time get each due job once, and all of them."""
     stores = [opened() for _ in range(4)]
-    expected = {running(stores[0]) for _ in range(100)}
+    expected = {running(stores[0], due=-1) for _ in range(100)}
 
     def take(store: Store) -> list[str]:
         mine = []
@@ -137,7 +137,7 @@ def test_pollers_do_not_wait_for_each_other(opened):
     """P3: what one poller writes does not keep another from claiming and settling; an act that
     looks before it writes waits for both."""
     one, other, third = opened(), opened(), opened()
-    running(one), running(one)
+    running(one, due=-1), running(one, due=-1)
     (mine,), (its,) = claim(one, 1), claim(other, 1)
     done = threading.Event()
 
@@ -247,7 +247,7 @@ def test_a_line_that_breaks_within(proxy, word, heard):
 def test_a_settlement_that_breaks_within(proxy):
     """B7: a settlement whose commit was not heard of has its effects once."""
     store = open_store(proxy.url)
-    local_id = running(store)
+    local_id = running(store, due=-1)
     (job,) = claim(store)
     proxy.cut_at, proxy.heard = b"COMMIT", True
     assert store.settle([polled(job, DONE)]).finished == [(local_id, "completed")]
@@ -360,7 +360,7 @@ def test_behind_a_pooler(url):
     stores = [open_store(pooler.url) for _ in range(5)]
 
     def work(store: Store) -> int:
-        mine = [submitted(store), running(store)]
+        mine = [submitted(store), running(store, due=-1)]
         taken = claim(store, 1, poller=f"p{id(store)}")
         settled = store.settle([polled(job, DONE) for job in taken])
         store.extend_leases(taken, [], 60.0)
