@@ -152,7 +152,9 @@ class Project:
         """Write tracker.toml: `docs` is merged over the service `docs`, `top` over the rest;
         ``None`` removes a key."""
         service = _merged({"base_url": self.url, **deepcopy(DOCS)}, docs or {})
-        tables = _merged({"services": {"docs": service}}, top)
+        # Where it is beside a file; two ledgers on one server are no reason to share it.
+        place = {"folder": "tracker.db.files"} if self.server else {}
+        tables = _merged({**place, "services": {"docs": service}}, top)
         lines = [f"{key} = {_toml(value)}\n" for key, value in tables.items()]
         self.toml.write_text("".join(lines), "utf-8")
 
@@ -251,6 +253,7 @@ class Project:
         """Have the ledger on a server."""
         self.server = server
         self.env["TRACKER_DB"] = server.url
+        self.configure()
 
     def tracker(self) -> Tracker:
         """The library on this folder's configuration and database."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -80,6 +81,13 @@ class Postgres:
             connection.execute(sql.encode())
 
 
+_NOW = re.compile(r"strftime\('[^']+', 'now', ([^)]+)\)")
+
+
+def _from_now(found: re.Match[str]) -> str:
+    return f"(clock_timestamp() + CAST({found[1]} AS interval))"
+
+
 class Ledger:
     """A ledger on a server, looked at beside the command."""
 
@@ -90,7 +98,7 @@ class Ledger:
         with closing(psycopg.connect(self.url, autocommit=True)) as connection:
             loads_text(connection)
             cursor = connection.cursor(binary=True, row_factory=dict_row)
-            cursor.execute(translated(sql).encode(), parameters)
+            cursor.execute(translated(_NOW.sub(_from_now, sql)).encode(), parameters)
             return cursor.fetchall() if cursor.description else []
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:

@@ -41,13 +41,13 @@ def mixed(project, s3, bucket, rnd):
                 f"UPDATE processing_jobs SET completed_at = {ended} WHERE {where}", job.local_id
             )
     for (key, version_id, size), owned in zip(
-        s3.versions(bucket), rnd.choices([0, 1, 1], k=25), strict=False
+        s3.versions(bucket), rnd.choices([False, True, True], k=25), strict=False
     ):
         project.write(
             "UPDATE objects SET owned = ?, version_id = ?, size = ? WHERE key = ?",
             *(owned, version_id, size, key),
         )
-    project.write("UPDATE objects SET owned = 1 WHERE scheme = 'file' AND id % 3")
+    project.write("UPDATE objects SET owned = ? WHERE scheme = 'file' AND id % 3 > 0", True)
 
 
 def state(project, s3, bucket):

@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from ledgers import DONE, RUNNING, claim, polled, running, sql, submitted, types
+from ledgers import DONE, RUNNING, claim, polled, running, spooled, sql, submitted, types
 from pooler import Pooler
 from proxy import Proxy
 
@@ -307,6 +307,15 @@ def test_what_cannot_help_is_told_at_once(url):
     began = clock.monotonic()
     with pytest.raises(DatabaseError, match="does not exist") as error:
         open_store(url.replace("/tracker_", "/no_"))
+    assert not isinstance(error.value, DatabaseBusy) and clock.monotonic() - began < 8
+
+
+def test_what_no_index_can_hold(opened):
+    """What no patience helps against is told as it is, and not tried again for ten seconds."""
+    store, began = opened(), clock.monotonic()
+    name = "".join(f"{number:x}" for number in range(4000))
+    with pytest.raises(DatabaseError, match="failed: index row") as error:
+        submitted(store, file=spooled(name))
     assert not isinstance(error.value, DatabaseBusy) and clock.monotonic() - began < 8
 
 

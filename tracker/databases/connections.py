@@ -162,14 +162,15 @@ class Connections:
         if code in _HINTS:
             what, hint = _HINTS[code]
             return DatabaseError(f"database {self.name} {what}", hint)
-        if isinstance(error, psycopg.OperationalError):
-            said = _first_line(error)
-            if code is None and _HOPELESS.search(said):
-                return DatabaseError(f"database {self.name} refuses: {said}", "check --db")
-            return DatabaseBusy(
-                f"database {self.name} cannot be reached: {said}", "is the server running?"
-            )
-        return DatabaseError(f"database {self.name} failed: {_first_line(error)}")
+        said = _first_line(error)
+        lost = isinstance(error, psycopg.OperationalError) and (code or "08").startswith("08")
+        if not lost:
+            return DatabaseError(f"database {self.name} failed: {said}")
+        if _HOPELESS.search(said):
+            return DatabaseError(f"database {self.name} refuses: {said}", "check --db")
+        return DatabaseBusy(
+            f"database {self.name} cannot be reached: {said}", "is the server running?"
+        )
 
     def _busy(self, what: str) -> DatabaseBusy:
         return DatabaseBusy(f"database {self.name} {what}", "try again")

@@ -35,9 +35,14 @@ PATIENCE_SECONDS = 10.0
 CLOCK_SECONDS = 10.0
 """How long the difference between the server's clock and this process's is taken for the same."""
 
+IDLE_SECONDS = 60
+"""How long a transaction may do nothing: a host that is gone without a word holds its locks no
+longer than that."""
+
 BEGIN = (
     f"BEGIN; SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'; "
-    f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"
+    f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; "
+    f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
 )
 LOCKS = 0x7472636B
 """The first half of the keys of this program's advisory locks; all end with their transaction."""
