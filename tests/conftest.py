@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from postgres import Ledger, new_database, own_postgres, postgres
+from postgres import ON, Ledger, new_database, own_postgres, postgres
 from s3server import S3Server, s3
 from service import JobService
 
@@ -26,9 +26,6 @@ from tracker import Tracker
 __all__ = ["new_database", "own_postgres", "postgres", "s3"]
 
 TRACKER = Path(sys.executable).with_name("tracker")
-
-ON = os.environ.get("TRACKER_TEST_DATABASE", "sqlite")
-"""On what the ledgers of all projects are: ``sqlite`` or ``postgres``."""
 
 DOCS: dict[str, Any] = {
     "rate": "unlimited",

@@ -32,6 +32,11 @@ from tracker.schema.postgres import translated
 from tracker.schema.postgres.border import loads_text
 
 GIVEN = os.environ.get("TRACKER_TEST_POSTGRES")
+ON = os.environ.get("TRACKER_TEST_DATABASE", "sqlite")
+"""On what the ledgers of all projects are: ``sqlite`` or ``postgres``."""
+
+in_file = pytest.mark.skipif(ON != "sqlite", reason="is about a ledger in a file")
+
 NOBODY = 65534
 SETTINGS = {
     "listen_addresses": "''",

@@ -114,9 +114,8 @@ def test_what_a_preview_says_is_what_goes(
             assert one.requested == other.requested == other.removed
             assert one.bytes_freed == other.bytes_freed
         assert told.services_asked == done.services_asked
-        for row in project.rows("SELECT name FROM sqlite_master WHERE type = 'table'"):
-            if row["name"] in ("processing_jobs", "objects", "job_objects", "operations"):
-                project.write(f"DELETE FROM {row['name']}")
+        for table in ("processing_jobs", "objects", "job_objects", "operations"):
+            project.write(f"DELETE FROM {table}")
         shutil.rmtree(project.path / "tracker.db.files")
         for key, version_id, _ in s3.versions(bucket):
             s3.client.delete_object(Bucket=bucket, Key=key, VersionId=version_id)
