@@ -870,7 +870,8 @@ WHERE l.operation_id = :operation_id AND l.server_key <= :last AND (
 SELECT l.server_key, l.server_id, l.fields, l.vars, l.version FROM listed AS l
 WHERE l.operation_id = :operation_id AND l.server_key <= :last
     AND NOT EXISTS (SELECT 1 FROM processing_jobs AS j WHERE j.server_key = l.server_key)
-    AND NOT EXISTS (SELECT 1 FROM tombstones AS t WHERE t.server_key = l.server_key);
+    AND NOT EXISTS (SELECT 1 FROM tombstones AS t WHERE t.server_key = l.server_key)
+ORDER BY l.server_key;
 
 -- name: oldest_create_on_its_way
 SELECT min(created_at) FROM operations
