@@ -68,6 +68,7 @@ def test_no_command(project):
     assert not project.db.exists()
 
 
+@in_file
 def test_where_the_configuration_is_said(project, tmp_path):
     """--config counts before and after the command, and goes before TRACKER_CONFIG."""
     other = tmp_path / "other"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import signal
@@ -706,12 +707,12 @@ def test_the_id_of_a_job_that_a_listing_brought_long_ago(project, service):
 
 
 ACTOR = """
-import random, sys
+import os, random, sys
 from contextlib import suppress
 from tracker import Tracker
 from tracker.errors import TrackerError
 rnd = random.Random(sys.argv[1])
-with Tracker("tracker.toml", database="tracker.db") as tracker:
+with Tracker("tracker.toml", database=os.environ.get("TRACKER_DB", "tracker.db")) as tracker:
     for number in range(int(sys.argv[2])):
         known = tracker.list(limit=50) or [tracker.submit("docs", {"pages": 1}, sync=False)]
         job = rnd.choice(known)
@@ -741,6 +742,7 @@ def test_watched_across_processes(project, service):
         subprocess.Popen(
             [sys.executable, "-c", ACTOR, str(number), "60"],
             cwd=project.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=os.environ | project.env,
         )
         for number in range(6)
     ]  # fmt: skip
