@@ -74,7 +74,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tracker")
 @click.option("--config", "config_path", metavar="FILE", help="The tracker.toml to use.")
-@click.option("--db", metavar="FILE", help="The database to use.")
+@click.option("--db", metavar="FILE", help="The database to use: a file, or postgresql://….")
 @click.option("-v", "--verbose", count=True, help="Log more; twice for every call.")
 @click.pass_context
 def cli(ctx: click.Context, config_path: str | None, db: str | None, verbose: int) -> None:

@@ -59,13 +59,14 @@ class Settings:
     def _database(self, found: Config) -> str:
         return self.db or os.environ.get("TRACKER_DB") or found.database
 
-    def ledger(self) -> tuple[Path, str]:
-        """The database's path, and the zone that an older one's times are in; nothing is opened."""
+    def ledger(self) -> tuple[Path | str, str]:
+        """The database's path or URL, and the zone that an older one's times are in; nothing is
+        opened."""
         from tracker import config
-        from tracker.maintenance import ledger_path
+        from tracker.maintenance import ledger_place
 
         found = config.load(self.config_path)
-        return ledger_path(self._database(found)), found.legacy_zone
+        return ledger_place(self._database(found)), found.legacy_zone
 
 
 class Duration(click.ParamType[float]):
@@ -108,7 +109,7 @@ def common(function: Function) -> Function:
         click.option("--config", metavar="FILE", expose_value=False, callback=keep("config_path"),
                      help="The tracker.toml to use."),
         click.option("--db", metavar="FILE", expose_value=False, callback=keep("db"),
-                     help="The database to use."),
+                     help="The database to use: a file, or postgresql://…."),
     ]  # fmt: skip
     wrapped = click.pass_obj(function)
     for option in reversed(options):

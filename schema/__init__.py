@@ -17,8 +17,9 @@ def script(dialect: str, name: str) -> str:
 
 @cache
 def queries(dialect: str) -> dict[str, str]:
-    """Every named statement of a dialect: each follows a line ``-- name: <name>``."""
-    found: dict[str, str] = {}
+    """Every named statement of a dialect: each follows a line ``-- name: <name>``. What another
+    dialect does not say in its own words is SQLite's."""
+    found: dict[str, str] = dict(queries("sqlite")) if dialect != "sqlite" else {}
     for block in script(dialect, "queries").split("\n-- name: ")[1:]:
         name, _, sql = block.partition("\n")
         found[name.strip()] = sql.strip().rstrip(";")

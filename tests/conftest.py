@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from postgres import ON, Ledger, new_database, own_postgres, postgres
 from s3server import S3Server, s3
 from service import JobService
 
 from tracker import Tracker
 
-__all__ = ["s3"]
+__all__ = ["new_database", "own_postgres", "postgres", "s3"]
 
 TRACKER = Path(sys.executable).with_name("tracker")
 
@@ -117,6 +118,8 @@ class Project:
     an environment that says nothing of Tracker."""
 
     command = TRACKER
+    server: Ledger | None = None
+    """Where the ledger is, if not in a file."""
 
     def __init__(self, path: Path, url: str) -> None:
         self.path = path
@@ -146,7 +149,9 @@ class Project:
         """Write tracker.toml: `docs` is merged over the service `docs`, `top` over the rest;
         ``None`` removes a key."""
         service = _merged({"base_url": self.url, **deepcopy(DOCS)}, docs or {})
-        tables = _merged({"services": {"docs": service}}, top)
+        # Where it is beside a file; two ledgers on one server are no reason to share it.
+        place = {"folder": "tracker.db.files"} if self.server else {}
+        tables = _merged({**place, "services": {"docs": service}}, top)
         lines = [f"{key} = {_toml(value)}\n" for key, value in tables.items()]
         self.toml.write_text("".join(lines), "utf-8")
 
@@ -241,9 +246,15 @@ class Project:
 
     # What a test starts from, without a process.
 
+    def use(self, server: Ledger) -> None:
+        """Have the ledger on a server."""
+        self.server = server
+        self.env["TRACKER_DB"] = server.url
+        self.configure()
+
     def tracker(self) -> Tracker:
         """The library on this folder's configuration and database."""
-        return Tracker(self.toml, database=self.db)
+        return Tracker(self.toml, database=self.server.url if self.server else self.db)
 
     def add(self, server_id: str = "srv-1", **options: Any) -> str:
         """Track a job that runs at `docs`; its local id."""
@@ -282,12 +293,16 @@ class Project:
 
     def rows(self, sql: str, *parameters: Any) -> list[dict[str, Any]]:
         """Rows of the database, read beside the command."""
+        if self.server:
+            return self.server.rows(sql, parameters)
         with closing(sqlite3.connect(f"{self.db.absolute().as_uri()}?mode=ro", uri=True)) as found:
             found.row_factory = sqlite3.Row
             return [dict(row) for row in found.execute(sql, parameters)]
 
     def write(self, sql: str, *parameters: Any) -> None:
         """Change the database by hand."""
+        if self.server:
+            return self.server.write(sql, parameters)
         with closing(sqlite3.connect(self.db)) as database, database:
             database.execute(sql, parameters)
 
@@ -303,6 +318,8 @@ class Project:
 
     def dump(self) -> list[str]:
         """The whole database as SQL; empty where there is none."""
+        if self.server:
+            return self.server.dump()
         if not self.db.is_file():
             return []
         with closing(sqlite3.connect(f"{self.db.absolute().as_uri()}?mode=ro", uri=True)) as found:
@@ -373,7 +390,10 @@ def service() -> Iterator[JobService]:
 
 @pytest.fixture
 def project(
-    tmp_path: Path, service: JobService, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    service: JobService,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Project]:
     """A folder with a tracker.toml whose service `docs` is `service`; `tracker` runs in it."""
     for name in list(os.environ):
@@ -381,6 +401,8 @@ def project(
             monkeypatch.delenv(name)
     one = Project(tmp_path / "project", service.url)
     one.configure()
+    if ON == "postgres":
+        one.use(Ledger(request.getfixturevalue("new_database")()))
     yield one
     service.release()
     one.close()

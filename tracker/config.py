@@ -102,7 +102,8 @@ class Config:
 
     @property
     def folder(self) -> Path | None:
-        """Where spooled inputs and kept results go; None is beside the database."""
+        """Where spooled inputs and kept results go; None is beside the database, or in the user's
+        data folder where that is on a server."""
         return places.as_path(self.folder_name)
 
 

@@ -34,7 +34,7 @@ BREATH_SECONDS = 0.05
 class Keeping(Asking):
     """Only what is on record as the tracker's own is ever removed."""
 
-    database: Path
+    database: Path | str
     _clients: Clients | None = None
 
     def download(self, stored: StoredObject) -> bytes:
@@ -140,8 +140,10 @@ class Keeping(Asking):
 
     def _check_archive(self, path: Path) -> None:
         """Raises UsageError for a file that is the tracker's own already."""
-        database = str(self.database)
-        own = [Path(database + end) for end in ("", "-wal", "-shm", "-journal")]
+        database = self.database
+        own = []
+        if isinstance(database, Path):
+            own = [Path(f"{database}{end}") for end in ("", "-wal", "-shm", "-journal")]
         own += [self.config.path] if self.config.path is not None else []
         try:
             taken = path.resolve() in [one.resolve() for one in own] or self.folder.own(str(path))

@@ -1,4 +1,4 @@
-"""Looking after the database file itself."""
+"""Looking after the database itself."""
 
 from __future__ import annotations
 
@@ -7,32 +7,47 @@ from pathlib import Path
 from typing import Any
 
 from tracker import __version__
+from tracker.databases.base import is_server
 from tracker.databases.layout import pending
 from tracker.databases.sqlite import Database
 from tracker.errors import DatabaseError, UsageError
+from tracker.schema import queries
 from tracker.store import Store, server_key
 
 
-def ledger_path(database: str) -> Path:
-    """The absolute path of an SQLite database. Raises UsageError for one of another kind."""
+def ledger_place(database: str) -> Path | str:
+    """The absolute path of an SQLite database, or the URL of one on a PostgreSQL server, which may
+    hold a password. Raises UsageError for one of another kind."""
+    if is_server(database):
+        return database
     if "://" in database:
         raise UsageError(
-            f"only SQLite files are supported by this version, not {database.partition(':')[0]}",
-            "name a file with --db",
+            f"a database is a file or at postgresql://…, not {database.partition(':')[0]}",
+            "name one with --db",
         )
     return Path(database).expanduser().absolute()
 
 
-def migrate_database(path: Path, zone: str, *, dry_run: bool = False) -> dict[str, Any]:
+def migrate_database(place: Path | str, zone: str, *, dry_run: bool = False) -> dict[str, Any]:
     """Bring the database up to date, or with `dry_run` find out what that would do.
 
     Returns ``database``, ``steps``, ``rows`` (older jobs taken along), ``backup`` and ``dry_run``.
     """
     from tracker.databases.migrate import migrate, rehearse
 
-    done = (rehearse if dry_run else migrate)(path, server_key, zone=zone)
+    if isinstance(place, Path):
+        name, done = str(place), (rehearse if dry_run else migrate)(place, server_key, zone=zone)
+    else:
+        from tracker.databases import postgres, servers
+
+        database = postgres.Database(place)
+        try:
+            name = database.name
+            done = database.persist(lambda: servers.migrate_server(database, dry_run=dry_run))
+        finally:
+            database.close()
     return {
-        "database": str(path),
+        "database": name,
         "steps": list(done.steps),
         "rows": done.rows,
         "backup": str(done.backup) if done.backup else None,
@@ -40,9 +55,13 @@ def migrate_database(path: Path, zone: str, *, dry_run: bool = False) -> dict[st
     }
 
 
-def database_status(path: Path) -> dict[str, Any]:
+def database_status(place: Path | str) -> dict[str, Any]:
     """What a database is and holds; it is not upgraded by being looked at. Raises DatabaseError
     when there is none."""
+    return _status_of_file(place) if isinstance(place, Path) else _status_on_server(place)
+
+
+def _status_of_file(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise DatabaseError(f"there is no database {path}", "create it with: tracker init")
     database = Database(path)
@@ -55,17 +74,36 @@ def database_status(path: Path) -> dict[str, Any]:
             "sqlite": sqlite3.sqlite_version,
             "pending_steps": waiting,
         }
-        if not waiting:
-            store = Store(database)
-            found |= {
-                "min_program": store.get_meta("min_program"),
-                "ledger_id": store.get_meta("ledger_id"),
-                "paused": store.is_paused(),
-                "active_jobs": store.counts(),
-                "operations": store.operation_counts(),
-                "last_event": store.last_event(),
-                "pollers": len(store.pollers()),
-            }
-        return found
+        return found if waiting else found | _contents(Store(database))
     finally:
         database.close()
+
+
+def _status_on_server(url: str) -> dict[str, Any]:
+    from tracker.databases import postgres, servers
+
+    database = postgres.Database(url)
+    try:
+        waiting = servers.pending_steps(database)
+        found: dict[str, Any] = {
+            "database": database.name,
+            "bytes": database.read(queries("postgres")["database_bytes"])[0][0],
+            "program": __version__,
+            "postgres": database.read("SHOW server_version")[0][0],
+            "pending_steps": waiting,
+        }
+        return found if waiting else found | _contents(Store(database))
+    finally:
+        database.close()
+
+
+def _contents(store: Store) -> dict[str, Any]:
+    return {
+        "min_program": store.get_meta("min_program"),
+        "ledger_id": store.get_meta("ledger_id"),
+        "paused": store.is_paused(),
+        "active_jobs": store.counts(),
+        "operations": store.operation_counts(),
+        "last_event": store.last_event(),
+        "pollers": len(store.pollers()),
+    }

@@ -82,7 +82,7 @@ class Pending:
         self._hurry = False
         began = clock.monotonic()
         try:
-            with self._store.database.transaction():
+            with self._store.settling(outcomes):
                 settled = self._store.settle(outcomes) if outcomes else None
                 result = also() if also is not None else None
         except BaseException as error:

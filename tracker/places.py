@@ -48,6 +48,11 @@ def default_database() -> str:
     return os.path.join(user_folder("DATA", ".local/share"), "tracker.db")
 
 
+def default_folder() -> str:
+    """Where inputs and kept results go whose ledger is on a server."""
+    return os.path.join(user_folder("DATA", ".local/share"), "files")
+
+
 def user_folder(kind: str, default: str) -> str:
     """Tracker's part of the user's XDG folder of `kind` CONFIG or DATA.
 

@@ -13,8 +13,9 @@ from tracker.changing import Changing
 from tracker.config import Config
 from tracker.errors import TrackerError
 from tracker.keeping import Keeping
-from tracker.maintenance import ledger_path
+from tracker.maintenance import ledger_place
 from tracker.model import Json
+from tracker.places import default_folder
 from tracker.recording import Recording
 from tracker.serving import ATTEMPT_SECONDS
 from tracker.spool import Folder
@@ -45,14 +46,21 @@ class Tracker(Recording, Changing, Keeping):
         database: str | Path | None = None,
     ) -> None:
         """`configuration` is a tracker.toml (default: found as the command does), `database` the
-        path of the ledger, where it is not the configuration's."""
+        path or the URL of the ledger, where it is not the configuration's."""
         if not isinstance(configuration, Config):
             configuration = config.load(None if configuration is None else str(configuration))
         self.config = configuration
-        self.database = ledger_path(str(database or configuration.database))
-        self.store: Store = open_store(self.database, zone=configuration.legacy_zone)
+        place = ledger_place(str(database or configuration.database))
+        self.store: Store = open_store(place, zone=configuration.legacy_zone)
+        # A URL may hold a password.
+        self.database = place if isinstance(place, Path) else self.store.database.name
         self.folder = Folder(
-            configuration.folder or self.database.with_name(self.database.name + ".files")
+            configuration.folder
+            or (
+                place.with_name(place.name + ".files")
+                if isinstance(place, Path)
+                else Path(default_folder())
+            )
         )
         self._services: Services | None = None
         self._sinks: list[Sink] | None = None

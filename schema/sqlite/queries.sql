@@ -1,4 +1,5 @@
 -- Every statement of the store. Times are parameters: the store reads the clock, not SQLite.
+-- PostgreSQL runs the same ones, but for those that schema/postgres/queries.sql has by the same name.
 
 -- name: insert_job
 INSERT INTO processing_jobs (
@@ -24,11 +25,10 @@ INSERT INTO operations (
 INSERT INTO job_events (at, local_id, user_id, origin, type, data)
 VALUES (:now, :local_id, :user_id, :origin, :type, :data);
 
--- name: insert_fenced_event
-INSERT INTO job_events (at, local_id, user_id, origin, type, data)
-SELECT :now, local_id, user_id, :origin, :type, :data
-FROM processing_jobs
-WHERE id = :id AND lease = :lease AND status = 'processing';
+-- name: standing_claims
+SELECT j.id, j.local_id, j.user_id
+FROM json_each(:fences) AS f JOIN processing_jobs AS j ON j.id = json_extract(f.value, '$[0]')
+WHERE j.lease = json_extract(f.value, '$[1]') AND j.status = 'processing';
 
 -- name: insert_object
 INSERT INTO objects (
@@ -220,7 +220,7 @@ SET status = :status,
     deadline_at = coalesce(:deadline_at, deadline_at),
     expires_at = coalesce(:expires_at, expires_at),
     next_poll_at = :next_poll_at,
-    last_poll_at = CASE WHEN :polled THEN :now ELSE last_poll_at END,
+    last_poll_at = CASE WHEN :polled > 0 THEN :now ELSE last_poll_at END,
     poll_count = poll_count + :polled,
     retry_count = 0,
     unknown_since = NULL,
@@ -272,7 +272,7 @@ UPDATE operations
 SET attempts = attempts + :burnt, state = :state, next_attempt_at = :next_attempt_at,
     last_attempt_at = :now, last_http_status = :http_status, last_error = :error,
     payload = coalesce(:payload, payload), sent_at = NULL, claimed_by = NULL, lease_until = NULL,
-    unaccounted = unaccounted - NOT :burnt
+    unaccounted = unaccounted - (1 - :burnt)
 WHERE id = :id AND lease = :lease AND state = 'pending'
 RETURNING local_id;
 
@@ -693,7 +693,7 @@ RETURNING id;
 -- name: promote
 -- Who waits for the one before it has no due time; the first in the line gets one.
 UPDATE operations SET next_attempt_at = :now
-WHERE next_attempt_at >= '9999' AND state = 'pending' AND id = (
+WHERE next_attempt_at >= '9999-01-01' AND state = 'pending' AND id = (
     SELECT min(id) FROM operations
     WHERE local_id = :local_id
         AND kind IN ('upload_input', 'create', 'update', 'cancel', 'delete')
@@ -708,7 +708,7 @@ UPDATE processing_jobs SET next_poll_at = :far WHERE id = :id AND status = 'proc
 
 -- name: resume_polling
 UPDATE processing_jobs SET next_poll_at = :now
-WHERE local_id = :local_id AND status = 'processing' AND next_poll_at >= '9999';
+WHERE local_id = :local_id AND status = 'processing' AND next_poll_at >= '9999-01-01';
 
 -- name: note_synced
 UPDATE processing_jobs
@@ -741,7 +741,7 @@ SELECT min(created_at) FROM operations;
 SELECT count(*) FROM operations WHERE state = 'pending' AND next_attempt_at < :stuck;
 
 -- name: stuck_jobs
-SELECT local_id FROM processing_jobs WHERE status = 'processing' AND alerted_at > ''
+SELECT local_id FROM processing_jobs WHERE status = 'processing' AND alerted_at > '1970-01-01'
 UNION ALL
 SELECT local_id FROM processing_jobs
 WHERE status = 'processing' AND alerted_at IS NULL AND accepted_at < :stuck
@@ -845,7 +845,7 @@ INSERT INTO listed (
 ) VALUES (
     :operation_id, :server_key, :server_id, :state, :word, :version, :updated_at, :fields, :vars
 )
-ON CONFLICT DO UPDATE SET
+ON CONFLICT (operation_id, server_key) DO UPDATE SET
     state = excluded.state, word = excluded.word, version = excluded.version,
     updated_at = excluded.updated_at, fields = excluded.fields, vars = excluded.vars;
 
@@ -886,7 +886,8 @@ WHERE l.operation_id = :operation_id AND l.server_key <= :last AND (
 SELECT l.server_key, l.server_id, l.fields, l.vars, l.version FROM listed AS l
 WHERE l.operation_id = :operation_id AND l.server_key <= :last
     AND NOT EXISTS (SELECT 1 FROM processing_jobs AS j WHERE j.server_key = l.server_key)
-    AND NOT EXISTS (SELECT 1 FROM tombstones AS t WHERE t.server_key = l.server_key);
+    AND NOT EXISTS (SELECT 1 FROM tombstones AS t WHERE t.server_key = l.server_key)
+ORDER BY l.server_key;
 
 -- name: oldest_create_on_its_way
 SELECT min(created_at) FROM operations

@@ -40,12 +40,19 @@ def many_ended(project: Any, count: int) -> list[str]:
         "server_id": "i",
         "server_key": "lower(hex(randomblob(16)))",
     }
+    if project.server:
+        own = {
+            "local_id": "gen_random_uuid()",
+            "server_id": "i",
+            "server_key": "md5(random()::text)",
+        }
     names = [name for name in row if name != "id"]
     project.write(
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
         f"INSERT INTO processing_jobs ({', '.join(names)}) "
         f"SELECT {', '.join(own.get(name, name) for name in names)} "
-        "FROM n JOIN (SELECT * FROM processing_jobs WHERE local_id = ?) WHERE i > 1 ORDER BY i",
+        "FROM n CROSS JOIN (SELECT * FROM processing_jobs WHERE local_id = ?) AS one "
+        "WHERE i > 1 ORDER BY i",
         *(count, first),
     )
     return [job["local_id"] for job in project.rows("SELECT * FROM processing_jobs ORDER BY id")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -74,8 +73,7 @@ def test_each_has_its_own_end(crowd, service):
 def test_single_calls_make_up_for_it(crowd, service):
     """B2: where the call for many makes no sense, each job is asked for by itself in the same
     pass, and nobody's poll has failed."""
-    with sqlite3.connect(crowd.db) as database:
-        database.execute("DELETE FROM processing_jobs WHERE id > 20")
+    crowd.write("DELETE FROM processing_jobs WHERE id > 20")
     service.scripts["all"] = [{"oops": 1}]
     assert crowd.ok("poll").line == "20 polled"
     assert service.count("GET", "/jobs/j[0-9]") == 20

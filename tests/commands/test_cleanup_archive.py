@@ -11,6 +11,7 @@ from contextlib import closing
 
 import pytest
 from helping import many_ended
+from postgres import in_file
 from service import Answer
 
 GO = ("cleanup", "--older-than", "0s")
@@ -93,6 +94,7 @@ def test_a_place_that_cannot_be_written(project, name, told):
     assert told in project.refused(2, *GO, "--archive", name)
 
 
+@in_file
 @pytest.mark.parametrize("name", ["tracker.db", "link", "tracker.db-wal", "tracker.toml"])
 def test_files_that_are_no_archive(project, name):
     """The ledger itself and the configuration are no place for an archive: exit 2, no job goes."""

@@ -62,7 +62,9 @@ def test_by_the_settings(project):
     assert jobs(project) == {"a", "b", "c"}
     project.configure({"cleanup": {"older_than": "36500d"}}, cleanup={"keep": 1})
     project.write("UPDATE meta SET value = ? WHERE key = 'next_cleanup_at'", LONG_AGO)
-    project.write("UPDATE processing_jobs SET completed_at = '2020-01-01T00:00:00.00' || id || 'Z'")
+    for one in project.rows("SELECT id FROM processing_jobs"):
+        at = f"2020-01-01T00:00:00.00{one['id']}Z"
+        project.write("UPDATE processing_jobs SET completed_at = ? WHERE id = ?", at, one["id"])
     project.ok("poll")
     assert jobs(project) == {"c"}
 

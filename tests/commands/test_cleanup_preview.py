@@ -41,13 +41,13 @@ def mixed(project, s3, bucket, rnd):
                 f"UPDATE processing_jobs SET completed_at = {ended} WHERE {where}", job.local_id
             )
     for (key, version_id, size), owned in zip(
-        s3.versions(bucket), rnd.choices([0, 1, 1], k=25), strict=False
+        s3.versions(bucket), rnd.choices([False, True, True], k=25), strict=False
     ):
         project.write(
             "UPDATE objects SET owned = ?, version_id = ?, size = ? WHERE key = ?",
             *(owned, version_id, size, key),
         )
-    project.write("UPDATE objects SET owned = 1 WHERE scheme = 'file' AND id % 3")
+    project.write("UPDATE objects SET owned = ? WHERE scheme = 'file' AND id % 3 > 0", True)
 
 
 def state(project, s3, bucket):
@@ -114,9 +114,8 @@ def test_what_a_preview_says_is_what_goes(
             assert one.requested == other.requested == other.removed
             assert one.bytes_freed == other.bytes_freed
         assert told.services_asked == done.services_asked
-        for row in project.rows("SELECT name FROM sqlite_master WHERE type = 'table'"):
-            if row["name"] in ("processing_jobs", "objects", "job_objects", "operations"):
-                project.write(f"DELETE FROM {row['name']}")
+        for table in ("processing_jobs", "objects", "job_objects", "operations"):
+            project.write(f"DELETE FROM {table}")
         shutil.rmtree(project.path / "tracker.db.files")
         for key, version_id, _ in s3.versions(bucket):
             s3.client.delete_object(Bucket=bucket, Key=key, VersionId=version_id)

@@ -7,6 +7,9 @@ from contextlib import closing
 
 import pytest
 from contract import has_keys
+from postgres import in_file
+
+pytestmark = in_file
 
 OLD = """
 CREATE TABLE processing_jobs (job_id TEXT PRIMARY KEY, job_type TEXT NOT NULL,

@@ -12,7 +12,7 @@ KEYS = """
 healthy problems jobs operations oldest_operation_seconds stuck_jobs stuck_operations expiring
 all_paused paused listings outgrown ended_last_day success_rate pollers tables database_bytes
 """
-LONG_AGO = "2020-01-01T00:00:00.000000Z"
+LONG_AGO = "2020-01-01T00:00:00.000Z"
 
 
 def problem(project) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import tomllib
 
+from postgres import in_file
 
+
+@in_file
 def test_it_writes_what_the_other_commands_read(project):
     """`init` writes a tracker.toml that parses, creates the database and says what comes next."""
     project.toml.unlink()
@@ -27,6 +30,7 @@ def test_its_examples_work(project, service):
     assert project.ok("services", "check", DOCS_TOKEN="token-of-docs").code == 0
 
 
+@in_file
 def test_into_a_new_folder(project):
     """`init FOLDER` makes the folder and puts both files into it."""
     project.ok("init", "new/folder")
@@ -52,6 +56,7 @@ def test_a_folder_that_cannot_be(project):
     assert "file/folder" in error.error
 
 
+@in_file
 def test_json(project):
     """`init --json` names both files, and nothing else."""
     project.toml.unlink()

@@ -6,6 +6,7 @@ import os
 import subprocess
 
 import pytest
+from postgres import in_file
 
 COMMANDS = [
     *("init", "submit", "add", "poll", "run", "list", "show", "explain", "wait", "events"),
@@ -67,6 +68,7 @@ def test_no_command(project):
     assert not project.db.exists()
 
 
+@in_file
 def test_where_the_configuration_is_said(project, tmp_path):
     """--config counts before and after the command, and goes before TRACKER_CONFIG."""
     other = tmp_path / "other"
@@ -98,6 +100,7 @@ def test_a_configuration_that_is_not_there(project):
     assert "nowhere.toml: no such file" in project.refused(2, "--config", "nowhere.toml", "list")
 
 
+@in_file
 def test_only_their_owner_reads_the_files(project, service, tmp_path):
     """Database, spool and kept results are readable by their owner only."""
     service.results = [{"text": "x" * 100_000}]

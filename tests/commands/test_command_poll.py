@@ -233,7 +233,8 @@ def test_one_bad_job(project, service):
     project.configure({"status": {"request": {"path": "/jobs/{vars.place}"}}})
     with project.tracker() as tracker:
         jobs.append(tracker.add("docs", "good", variables={"place": "good"}).local_id)
-    project.write("UPDATE processing_jobs SET payload = '{' WHERE local_id = ?", jobs[0])
+    spoilt = "7" if project.server else "{"  # a column of JSON holds nothing else
+    project.write("UPDATE processing_jobs SET payload = ? WHERE local_id = ?", spoilt, jobs[0])
     done = project.ok("poll")
     assert "4 polled" in done.out
     assert project.row(jobs[3])["remote_state"] == "running"

@@ -83,7 +83,7 @@ def test_it_sees_what_others_write(project, service):
     """A `run` that has nothing to do takes up a job that another process records, at once."""
     service.statuses = ["done"]
     command = project.start("run")
-    project.until(project.db.exists)
+    project.until(project.dump)
     job = project.record()
     project.until(lambda: project.row(job)["status"] == "completed", 5)
     command.signal(signal.SIGTERM)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -98,11 +97,12 @@ def test_odd_values(project, service, value):
     """Whatever JSON is taken is on record as JSON, and the service is told the same value, once."""
     job = project.attempted({"pages": 1})
     project.ok("update", job, "-p", f"pages:={value}")
-    kept = json.loads(project.row(job)["payload"])
+    kept = json.loads(project.row(job)["payload"], parse_constant=pytest.fail)
     _, update = service.requests("POST")
     assert update.json == kept and json.loads(project.ok("show", job, "--json").out)
-    assert project.rows("SELECT json_valid(payload) AS ok FROM processing_jobs") == [{"ok": 1}]
     assert project.row(job)["sync_status"] == "synced"
+    if project.server and value in ('"\\u0000"', '{"a": {"\\u0000": []}}', "1e308"):
+        return  # PostgreSQL keeps it in another form: the same again is another value
     project.ok("update", job, "-p", f"pages:={value}")
     assert service.count("POST") == 2
 
@@ -492,10 +492,9 @@ def test_killed_in_the_middle(project, service, where):
         if where == "pages":
             service.wait_for(calls + rnd.randint(1, 3), "GET", "/all")
         else:
-            with closing(sqlite3.connect(project.db)) as found:
-                sql = "SELECT count(*) FROM operations WHERE payload LIKE '%\"merged\"%'"
-                while command.process.poll() is None and not found.execute(sql).fetchone()[0]:
-                    pass
+            sql = "SELECT payload FROM operations"
+            while command.process.poll() is None and "merged" not in str(project.rows(sql)):
+                pass
         command.signal(signal.SIGKILL)
         command.end()
         kills += 1
@@ -516,7 +515,7 @@ def test_killed_in_the_middle(project, service, where):
     project.ok("refresh", "--force")
     found = project.rows("SELECT server_id, payload FROM processing_jobs")
     assert sorted(one["server_id"] for one in found) == sorted(f"j{n}" for n in range(total))
-    assert {one["payload"] for one in found} == {'{"pages":7}'}
+    assert [json.loads(one["payload"]) for one in found] == [{"pages": 7}] * total
     assert listed(project) == [] and owed(project, "refresh") == []
     [told] = project.rows("SELECT data FROM job_events WHERE type = 'service:refreshed'")
     assert json.loads(told["data"])["listed"] == total
@@ -708,12 +707,12 @@ def test_the_id_of_a_job_that_a_listing_brought_long_ago(project, service):
 
 
 ACTOR = """
-import random, sys
+import os, random, sys
 from contextlib import suppress
 from tracker import Tracker
 from tracker.errors import TrackerError
 rnd = random.Random(sys.argv[1])
-with Tracker("tracker.toml", database="tracker.db") as tracker:
+with Tracker("tracker.toml", database=os.environ.get("TRACKER_DB", "tracker.db")) as tracker:
     for number in range(int(sys.argv[2])):
         known = tracker.list(limit=50) or [tracker.submit("docs", {"pages": 1}, sync=False)]
         job = rnd.choice(known)
@@ -743,6 +742,7 @@ def test_watched_across_processes(project, service):
         subprocess.Popen(
             [sys.executable, "-c", ACTOR, str(number), "60"],
             cwd=project.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=os.environ | project.env,
         )
         for number in range(6)
     ]  # fmt: skip

@@ -9,27 +9,46 @@ import pytest
 from freezegun import freeze_time
 from freezegun.api import FrozenDateTimeFactory
 from ledgers import NOON
+from postgres import Postgres
 
+from tracker import clock
+from tracker.databases import postgres
 from tracker.store import Store, open_store
 
-BACKENDS: dict[str, Callable[[Path], Store]] = {
-    "sqlite": lambda folder: open_store(folder / "tracker.db"),
-}
-"""How each backend opens the ledger that belongs to a test's folder."""
+BACKENDS = ("postgres", "sqlite")
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+@pytest.fixture(scope="session")
+def template(postgres: Postgres) -> str:
+    """The URL of a database with an empty ledger, to be copied."""
+    url = postgres.create()
+    open_store(url).close()
+    return url
+
+
+@pytest.fixture(params=BACKENDS)
 def connect(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
     """Opens one more connection to the test's ledger, as another process would."""
     opened: list[Store] = []
+    url = ""
+    if request.param == "postgres":
+        server: Postgres = request.getfixturevalue("postgres")
+        url = server.create(request.getfixturevalue("template"))
 
     def open_one() -> Store:
-        opened.append(BACKENDS[request.param](tmp_path))
+        # The clock of the tests is this process's, which they can stop.
+        opened.append(
+            Store(postgres.Database(url, now=clock.now))
+            if url
+            else open_store(tmp_path / "tracker.db")
+        )
         return opened[-1]
 
     yield open_one
     for one in opened:
         one.close()
+    if url:
+        server.drop(url)
 
 
 @pytest.fixture
@@ -41,5 +60,5 @@ def store(connect: Callable[[], Store]) -> Store:
 @pytest.fixture
 def time() -> Iterator[FrozenDateTimeFactory]:
     """A clock that stands still at noon until it is told to `tick`."""
-    with freeze_time(NOON, ignore=["_pytest.timing"]) as frozen:
+    with freeze_time(NOON, ignore=["_pytest.timing", "psycopg_pool"]) as frozen:
         yield frozen

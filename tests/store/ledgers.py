@@ -51,6 +51,33 @@ def sql(store: Store, text: str, parameters: Sequence[Any] = ()) -> list[tuple[A
         return store.database.write(text, parameters)
 
 
+EPOCH = "1970-01-01T00:00:00.000Z"
+
+
+def refuse(store: Store, what: str, table: str) -> None:
+    """From now on the database refuses to do `what` (INSERT, …) to a table's rows."""
+    trigger = f"CREATE TRIGGER no BEFORE {what} ON {table}"
+    if store.database.dialect == "sqlite":
+        sql(store, f"{trigger} BEGIN SELECT RAISE(ABORT, 'no'); END")
+        return
+    sql(store, "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "RAISE integrity_constraint_violation; END $$")  # fmt: skip
+    sql(store, f"{trigger} FOR EACH ROW EXECUTE FUNCTION no()")
+
+
+def relent(store: Store) -> None:
+    """The database does again what it refused."""
+    if store.database.dialect == "sqlite":
+        sql(store, "DROP TRIGGER no")
+    else:
+        sql(store, "DROP FUNCTION no CASCADE")
+
+
+def loose(store: Store, text: str, otherwise: str) -> str:
+    """`text`, which a column of JSON holds on SQLite only, or else `otherwise`."""
+    return text if store.database.dialect == "sqlite" else otherwise
+
+
 TABLES = ("processing_jobs", "operations", "objects", "job_objects", "contents", "job_events")
 
 

@@ -8,7 +8,7 @@ import pytest
 from freezegun import freeze_time
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledgers import NOON
+from ledgers import NOON, sql
 
 from tracker import clock, schedule
 from tracker.store.budgets import Budget
@@ -31,7 +31,7 @@ def test_calls_keep_their_distance(connect, distance, sequence):
     stores = [connect() for _ in range(3)]
     service, sent = f"docs-{clock.now()}", []
     with freeze_time(NOON) as frozen:
-        stores[0].database.write("DELETE FROM budgets")
+        sql(stores[0], "DELETE FROM budgets")
         for who, wanted, pause in sequence:
             now = clock.now()
             slots, again = stores[who].take_tokens((service, "", ""), wanted, distance)

@@ -15,6 +15,7 @@ from ledgers import (
     cell,
     claim,
     claim_operations,
+    loose,
     polled,
     poller_row,
     running,
@@ -163,7 +164,8 @@ def test_released(store, time):
 def test_unreadable_rows(store):
     """J8: a row that somebody broke is claimed as such, and stands in nobody's way."""
     bad, good, worse = running(store), running(store), submitted(store)
-    sql(store, "UPDATE processing_jobs SET payload = '{' WHERE local_id = ?", [bad])
+    broken = loose(store, "{", "7")
+    sql(store, "UPDATE processing_jobs SET payload = ? WHERE local_id = ?", [broken, bad])
     sql(store, "UPDATE operations SET payload = '[1]' WHERE local_id = ?", [worse])
     lone = submitted(store)
     sql(store, "DELETE FROM processing_jobs WHERE local_id = ?", [lone])
@@ -171,7 +173,7 @@ def test_unreadable_rows(store):
     assert ids(got.jobs) == [good]
     assert [(one.claimed.local_id, bool(one.why)) for one in got.unreadable] == [(bad, True)]
     store.settle([polled(one.claimed, BROKEN) for one in got.unreadable])
-    assert store.get(bad).retry_count == 1 and store.get(bad).payload == {"unreadable": "{"}
+    assert store.get(bad).retry_count == 1 and store.get(bad).payload == {"unreadable": broken}
     owed = store.claim_due_operations("docs", 50, "p1", LEASE, cutoff=clock.now(), kinds=["create"])
     assert owed.operations == []
     assert {one.claimed.job.local_id for one in owed.unreadable} == {worse, lone}

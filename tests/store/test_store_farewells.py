@@ -9,6 +9,7 @@ from ledgers import (
     end,
     finished,
     in_s3,
+    loose,
     owed_removals,
     remove,
     running,
@@ -44,7 +45,7 @@ def test_a_service_is_asked(store, time):
 def test_a_broken_row_is_cleaned_up_too(store, time):
     """J8: a job whose values cannot be read any more goes like any other."""
     local_id = finished(store)
-    sql(store, "UPDATE processing_jobs SET vars = '[', payload = '7'")
+    sql(store, "UPDATE processing_jobs SET vars = ?, payload = '7'", [loose(store, "[", "[]")])
     time.tick(1)
     assert clean_up(store, farewells=ASKS).asked == 1
     (asking,) = claim_operations(store)

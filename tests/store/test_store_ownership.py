@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledgers import (
     BROKEN,
+    EPOCH,
     RULES,
     TABLES,
     claim_operations,
@@ -91,7 +92,7 @@ class World:
             operation.lease -= how == "stale"
             attempted = lifecycle.after_upload(operation, results[how], RULES.retry)
             self.store.settle([attempted])
-        sql(self.store, "UPDATE operations SET next_attempt_at = '', claimed_by = NULL, "
+        sql(self.store, f"UPDATE operations SET next_attempt_at = '{EPOCH}', claimed_by = NULL, "
             "lease_until = NULL WHERE kind = 'upload_input'")  # fmt: skip
 
     def end(self, number, _) -> None:
@@ -145,7 +146,7 @@ class World:
             for job in self.store.list_jobs(statuses=list(ACTIVE)):
                 end(self.store, job.local_id)
             clean_up(self.store)
-            sql(self.store, "UPDATE operations SET next_attempt_at = ''")
+            sql(self.store, f"UPDATE operations SET next_attempt_at = '{EPOCH}'")
             remove(self.store)
         sql(self.store, "DELETE FROM operations WHERE kind = 'clean_up'")
         left = everything(self.store)

@@ -15,6 +15,7 @@ from ledgers import (
     clean_up,
     finished,
     in_s3,
+    loose,
     polled,
     running,
     spooled,
@@ -212,8 +213,9 @@ def test_counts(many):
 def test_rows_that_somebody_edited(store):
     """A row whose JSON was broken by hand can still be listed and shown."""
     local_id = running(store)
-    sql(store, "UPDATE processing_jobs SET payload = 'x', vars = '[]'")
-    assert store.get(local_id).payload == {"unreadable": "x"}
+    broken = loose(store, "x", "1")
+    sql(store, "UPDATE processing_jobs SET payload = ?, vars = '[]'", [broken])
+    assert store.get(local_id).payload == {"unreadable": broken}
     assert store.list_jobs()[0].vars == {"unreadable": "[]"}
 
 
@@ -285,7 +287,8 @@ def test_pruning_is_bounded(store, time):
     sql(
         store,
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500) "
-        "INSERT INTO job_events (at, local_id, type) SELECT '2020', 'x', 'job:created' FROM n",
+        "INSERT INTO job_events (seq, at, local_id, type) "
+        "SELECT i, '2020-01-01', 'x', 'job:created' FROM n",
     )
     assert [store.prune_events() for _ in range(3)] == [1000, 500, 0]
     assert store.get_meta("events_pruned_to") == "1500"

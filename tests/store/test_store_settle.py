@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from ledgers import (
     BROKEN,
     DONE,
+    EPOCH,
     FETCHING,
     LEASE,
     RULES,
@@ -23,6 +23,8 @@ from ledgers import (
     end,
     finished,
     polled,
+    refuse,
+    relent,
     running,
     sql,
     submitted,
@@ -337,11 +339,11 @@ def test_a_batch_is_whole_or_not_at_all(store):
     """When the database fails in a batch nothing of it is written, and the claims are intact."""
     ids = [running(store), running(store)]
     jobs = claim(store)
-    sql(store, "CREATE TRIGGER no BEFORE INSERT ON contents BEGIN SELECT RAISE(ABORT, 'no'); END")
-    with pytest.raises(sqlite3.IntegrityError):
+    refuse(store, "INSERT", "contents")
+    with pytest.raises(store.database.broken):
         store.settle([polled(jobs[0], RUNNING), polled(jobs[1], DONE)])
     assert [store.get(one).poll_count for one in ids] == [0, 0]
-    sql(store, "DROP TRIGGER no")
+    relent(store)
     assert store.settle([polled(jobs[0], RUNNING), polled(jobs[1], DONE)]).applied == 2
 
 
@@ -384,7 +386,7 @@ def test_the_first_end_stands(store, results):
     local_id = running(store)
     end = None
     for result, stale in results:
-        sql(store, "UPDATE processing_jobs SET next_poll_at = '', lease_until = NULL "
+        sql(store, f"UPDATE processing_jobs SET next_poll_at = '{EPOCH}', lease_until = NULL "
             "WHERE status = 'processing'")  # fmt: skip
         jobs = [job for job in claim(store) if job.local_id == local_id]
         job = jobs[0] if jobs else store.job_in_hand(local_id)

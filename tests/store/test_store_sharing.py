@@ -7,6 +7,7 @@ import threading
 import pytest
 from ledgers import (
     BROKEN,
+    EPOCH,
     FETCHING,
     LEASE,
     claim,
@@ -208,7 +209,7 @@ def test_an_exact_version_is_meant_before_any_other(store):
     that one."""
     running(store, "docs", in_s3("k", version_id="v1"))
     sql(store, "INSERT INTO objects (scheme, bucket, key, state, created_at, updated_at) "
-        "VALUES ('s3', 'bucket', 'k', 'present', '', '')")  # fmt: skip
+        f"VALUES ('s3', 'bucket', 'k', 'present', '{EPOCH}', '{EPOCH}')")  # fmt: skip
     assert place(store, running(store, "docs", in_s3("k", version_id="v1")))[:2] == (1, "v1")
     assert place(store, running(store, "docs", in_s3("k")))[:2] == (2, None)
     assert place(store, running(store, "docs", in_s3("k", version_id="v2")))[:2] == (2, "v2")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import pytest
 from ledgers import (
     BROKEN,
@@ -21,6 +19,7 @@ from ledgers import (
     owed_removals,
     planned,
     polled,
+    refuse,
     remove,
     running,
     sql,
@@ -86,9 +85,9 @@ def test_a_stored_result_is_whole_or_not_there(store, table):
     local_id = storing(store)
     operation = claim_upload(store)
     before = everything(store)
-    sql(store, f"CREATE TRIGGER no BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'no'); END")
+    refuse(store, "INSERT", table)
     there = ObjectChange(ObjectState.PRESENT, version_id="v2")
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(store.database.broken):
         store.settle([lifecycle.after_store(operation, there, RULES)])
     assert everything(store) == before
     assert store.get(local_id).status == "retrieving"

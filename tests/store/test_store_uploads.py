@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import pytest
 from ledgers import (
     BROKEN,
@@ -23,6 +21,8 @@ from ledgers import (
     owed_removals,
     planned,
     polled,
+    refuse,
+    relent,
     remove,
     running,
     spooled,
@@ -63,8 +63,8 @@ def test_a_submission_with_an_upload(store, time):
 @pytest.mark.parametrize("table", ["objects", "job_objects", "operations", "job_events"])
 def test_a_submission_with_an_upload_is_whole_or_not_there(store, table):
     """P14: whichever row cannot be written, nothing of the submission is on record."""
-    sql(store, f"CREATE TRIGGER no BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'no'); END")
-    with pytest.raises(sqlite3.IntegrityError):
+    refuse(store, "INSERT", table)
+    with pytest.raises(store.database.broken):
         uploading(store)
     assert all(count(store, one) == 0 for one in TABLES)
 
@@ -94,12 +94,11 @@ def test_the_end_of_an_upload_is_whole_or_not_there(store):
     local_id = uploading(store)
     operation = claim_upload(store)
     before = everything(store)
-    trigger = "CREATE TRIGGER no BEFORE UPDATE OF kind ON operations"
-    sql(store, f"{trigger} BEGIN SELECT RAISE(ABORT, 'no'); END")
-    with pytest.raises(sqlite3.IntegrityError):
+    refuse(store, "UPDATE OF kind", "operations")
+    with pytest.raises(store.database.broken):
         end_upload(store, operation)
     assert everything(store) == before
-    sql(store, "DROP TRIGGER no")
+    relent(store)
     end_upload(store, operation)
     assert [one["kind"] for one in store.operations_of(local_id)] == ["create"]
     assert the_object(store, local_id)["state"] == "present"
@@ -299,10 +298,10 @@ def test_settling_again_after_a_failure(store):
 
 def settled_at_last(store, outcome) -> str:
     """Settle an outcome, in vain at first; the key of the object of what is owed then."""
-    sql(store, "CREATE TRIGGER no BEFORE INSERT ON operations BEGIN SELECT RAISE(ABORT, 'no'); END")
-    with pytest.raises(sqlite3.IntegrityError):
+    refuse(store, "INSERT", "operations")
+    with pytest.raises(store.database.broken):
         store.settle([outcome])
-    sql(store, "DROP TRIGGER no")
+    relent(store)
     submitted(store, file=spooled(f"of another job {count(store, 'objects')}"))
     store.settle([outcome])
     (key,) = store.database.read(

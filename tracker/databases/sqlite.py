@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tracker import clock
+from tracker.databases.base import LEDGER, Parameters, T
 from tracker.errors import DatabaseBusy, DatabaseError, UsageError
 
 BUSY_SECONDS = 10.0
@@ -22,8 +24,6 @@ BUSY_SECONDS = 10.0
 AUTOCHECKPOINT_PAGES = 10_000
 """A commit that meets so many WAL pages (40 MB) folds them into the database file. With SQLite's
 own 1,000, one commit in ten waited 10 ms for that; pollers fold once a second, between claims."""
-
-Parameters = Mapping[str, Any] | Sequence[Any]
 
 _HINTS = {
     sqlite3.SQLITE_BUSY: ("is locked by another process", "try again, or find who holds it"),
@@ -45,6 +45,7 @@ class Database:
     """
 
     dialect = "sqlite"
+    broken: type[Exception] = sqlite3.IntegrityError
 
     def __init__(
         self, path: Path, *, busy_seconds: float = BUSY_SECONDS, read_only: bool = False
@@ -64,6 +65,10 @@ class Database:
         """The connection itself, for migrations."""
         return self._connection
 
+    def now(self) -> float:
+        """This machine's clock: whoever opens the file has the same one."""
+        return clock.now()
+
     def read(self, sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         """All rows of a statement that writes nothing."""
         with self._lock, self._told():
@@ -77,8 +82,9 @@ class Database:
             return [dict(zip(names, row, strict=True)) for row in cursor]
 
     @contextmanager
-    def transaction(self) -> Iterator[Database]:
-        """A write transaction: all of it is committed, or none. One inside another joins it."""
+    def transaction(self, keeps: str = LEDGER) -> Iterator[Database]:
+        """A write transaction: all of it is committed, or none. One inside another joins it.
+        Whatever it `keeps` to itself, SQLite lets nobody else write meanwhile."""
         with self._lock:
             if self._connection.in_transaction:
                 yield self
@@ -111,6 +117,14 @@ class Database:
         """Run one writing statement for each of `rows`; how many rows it changed."""
         with self._lock, self._told():
             return self._connection.executemany(sql, rows).rowcount
+
+    def write_last(self, sql: str, rows: Iterable[Parameters]) -> None:
+        """The same, at once: nobody else writes before this transaction ends."""
+        self.write_many(sql, rows)
+
+    def persist(self, act: Callable[[], T]) -> T:
+        """Do `act`: SQLite has waited for its lock by then."""
+        return act()
 
     @property
     def in_transaction(self) -> bool:

@@ -41,7 +41,7 @@ class Report:
 
     folder: Path
     config: Path
-    database: Path
+    database: Path | str
     endings: list[Ending] = field(default_factory=list)
     timeline: list[EventRow] = field(default_factory=list)
     answers: dict[int, int] = field(default_factory=dict)

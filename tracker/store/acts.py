@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from tracker import clock
+from tracker.databases.base import LEDGER, ROWS
 from tracker.errors import Impossible, NotFound
 from tracker.model import Event, Job, Kind, NewOperation, ProcessingJob, Status
 from tracker.objects import StoredObject
@@ -34,7 +34,8 @@ class Acts(Settlement):
     ) -> None:
         """Put a new job on record together with what it owes first: its create, or the upload that
         the create waits for (P2). `spooled` is its input in the spool."""
-        with self.database.transaction():
+        uses_objects = spooled is not None or operation.object is not None
+        with self.database.transaction(LEDGER if uses_objects else ROWS):
             now = self.now()
             self._insert(job, now)
             if spooled is not None:
@@ -67,7 +68,7 @@ class Acts(Settlement):
                             f"{stored.uri} has just been removed", "put it there again"
                         )
                     self._write_object(job.local_id, stored, clock.to_text(now))
-        except sqlite3.IntegrityError:
+        except self.database.broken:
             owner = self.database.read(
                 self.sql["job_with_server_key"], {"server_key": key, "id": 0, "operation_id": 0}
             )

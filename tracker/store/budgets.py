@@ -9,6 +9,10 @@ from tracker import clock
 from tracker.model import Event
 from tracker.store.ledger import Ledger, to_json
 
+BUDGETS = "budgets"
+"""What these transactions keep to themselves: pollers that call do not wait for those that write
+what came back."""
+
 BY_HAND = "by_hand"
 """What a pause is for that a person made: only a person ends it, and it holds for all calls."""
 
@@ -76,7 +80,7 @@ class Budgets(Ledger):
         Returns when each may go out, in seconds from now (0 to 0.25), and in how many seconds it
         is worth asking for more.
         """
-        with self.database.transaction():
+        with self.database.transaction(BUDGETS):
             now = self.now()
             start = self._free_at(place, now)
             last = now + HORIZON_SECONDS
@@ -106,7 +110,7 @@ class Budgets(Ledger):
         """Leave a service alone for the `asked` seconds that it named, if it did (1 or more), else
         for the n-th time in a row for ``delays[n]``. Failures of calls that went out before a
         pause can lengthen it, but do not deepen the next one; that of the probe does (`probed`)."""
-        with self.database.transaction():
+        with self.database.transaction(BUDGETS):
             now = self.now()
             before = self.budget(*place)
             if before.fault == BY_HAND:
@@ -122,7 +126,7 @@ class Budgets(Ledger):
     def rest_service(self, place: Place, seconds: float, why: str) -> bool:
         """Make no calls for so many seconds, as the service said that none are left; nothing is
         wrong with it, so no probe goes first. False when it is left alone longer already."""
-        with self.database.transaction():
+        with self.database.transaction(BUDGETS):
             before = self.budget(*place)
             if before.paused_for >= seconds:
                 return False
@@ -133,7 +137,7 @@ class Budgets(Ledger):
 
     def hold_service(self, service: str, account: str) -> bool:
         """Leave a service alone until a person says otherwise; False when it was so already."""
-        with self.database.transaction():
+        with self.database.transaction(BUDGETS):
             if self.budget(service, account).fault == BY_HAND:
                 return False
             far = clock.LAST_SECOND
@@ -144,7 +148,7 @@ class Budgets(Ledger):
 
     def let_go_service(self, service: str, account: str) -> bool:
         """Call a service again, whatever it was left alone for; False when it was not."""
-        with self.database.transaction():
+        with self.database.transaction(BUDGETS):
             paused = [
                 place
                 for place, budget in self.budgets().items()
@@ -160,7 +164,7 @@ class Budgets(Ledger):
     def take_probe(self, place: Place, seconds: float) -> bool:
         """Whether the one call that may go out after a pause is this process's. For all others the
         pause goes on until its result is there, or for so many seconds."""
-        with self.database.transaction():
+        with self.database.transaction(BUDGETS):
             before = self.budget(*place)
             if before.paused_for:
                 return False
@@ -171,14 +175,14 @@ class Budgets(Ledger):
 
     def give_up_probe(self, place: Place) -> None:
         """The probe did not go out after all: it is anybody's again."""
-        with self.database.transaction():
+        with self.database.transaction(BUDGETS):
             before = self.budget(*place)
             if before.pause_count:
                 self._write_pause(place, None, before.why, before.pause_count, 0, before.fault)
 
     def note_failing_jobs(self, place: Place, jobs: int = 1) -> int:
         """Count `jobs` more distinct jobs whose calls failed with no success between; the sum."""
-        with self.database.transaction():
+        with self.database.transaction(BUDGETS):
             before = self.budget(*place)
             total = before.failing_jobs + jobs
             until = self.now() + before.paused_for if before.paused_for else None
@@ -191,7 +195,7 @@ class Budgets(Ledger):
         (`ends_pause`) does."""
         before = self.budget(*place)
         if before != Budget() and (ends_pause or not before.paused_for):
-            with self.database.transaction():
+            with self.database.transaction(BUDGETS):
                 self._write_pause(place, None, None, 0, 0)
 
     def probe_now(self, faults: Collection[str], service: str | None = None) -> int:
@@ -201,7 +205,7 @@ class Budgets(Ledger):
         wanted["now"] = clock.to_text(self.now())
         if not self.database.read(self.sql["pauses_for"], wanted):
             return 0
-        with self.database.transaction():
+        with self.database.transaction(BUDGETS):
             return len(self.database.write(self.sql["end_pauses"], wanted))
 
     def _write_pause(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tracker import clock
+from tracker.databases.base import ROWS
 from tracker.model import OUTLIVING, Event, Job, Operation
 from tracker.objects import StoredObject
 from tracker.outcomes import Claim
@@ -88,7 +89,7 @@ class Claims(Ledger):
             "only": to_json(list(only)) if only is not None else None,
         }
         name = "claim_jobs" if only is None else "claim_these_jobs"
-        with self.database.transaction():
+        with self.database.transaction(ROWS):
             rows = self.database.write(self.sql[name], parameters)
         claimed = Claimed()
         for row in rows:
@@ -127,7 +128,7 @@ class Claims(Ledger):
             "overdue": clock.to_text(now - OVERDUE_SECONDS),
             "share": share,
         }
-        with self.database.transaction():
+        with self.database.transaction(ROWS):
             rows = []
             if only is None and share:
                 rows = self.database.write(self.sql["claim_overdue_operations"], wanted)
@@ -159,7 +160,7 @@ class Claims(Ledger):
         settlement follows, they are in doubt (B6). Returns the ids of those that may be sent:
         `poller` has lost the claims of the others."""
         now = clock.to_text(self.now())
-        with self.database.transaction():
+        with self.database.transaction(ROWS):
             fences = [
                 {"now": now, "id": one.id, "lease": one.lease, "poller": poller}
                 for one in operations
@@ -172,7 +173,7 @@ class Claims(Ledger):
     ) -> None:
         """Lengthen living claims to `lease_seconds` from now."""
         until = clock.to_text(self.now() + lease_seconds)
-        with self.database.transaction():
+        with self.database.transaction(ROWS):
             for name, rows in (("extend_jobs", jobs), ("extend_operations", operations)):
                 self.database.write_many(
                     self.sql[name],
@@ -220,7 +221,7 @@ class Claims(Ledger):
     def beat(self, poller: PollerRow) -> None:
         """Say that this poller lives, and how late it is on the ledger's clock."""
         now = clock.to_text(self.now())
-        with self.database.transaction():
+        with self.database.transaction(ROWS):
             self.database.write(
                 self.sql["beat"],
                 {

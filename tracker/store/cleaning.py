@@ -66,7 +66,7 @@ class Cleaning(Ledger):
         rows = self.database.read(
             self.sql["finished_page"],
             {
-                "completed_at": after.completed_at if after is not None else "",
+                "completed_at": after.completed_at if after is not None else clock.to_text(0.0),
                 "id": after.id if after is not None else 0,
                 "before": clock.to_text(before),
                 "limit": limit,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tracker import clock
-from tracker.databases.sqlite import Database
+from tracker.databases.base import Database
 from tracker.errors import Impossible
 from tracker.model import PRIORITIES, Event, Json, NewOperation
 from tracker.objects import ObjectState, StoredObject
@@ -36,7 +36,7 @@ class Ledger:
 
     def now(self) -> float:
         """The ledger's clock, in seconds since 1970."""
-        return clock.now()
+        return self.database.now()
 
     def change_count(self) -> int:
         """A number that differs after something was committed, by whomever."""
@@ -55,20 +55,18 @@ class Ledger:
         self.database.write(self.sql["set_meta"], {"key": key, "value": value})
 
     def _write_events(self, local_id: str, user_id: str, events: Iterable[Event], now: str) -> None:
-        self.database.write_many(
-            self.sql["insert_event"],
-            [
-                {
-                    "now": now,
-                    "local_id": local_id,
-                    "user_id": user_id,
-                    "origin": self.origin,
-                    "type": event.type,
-                    "data": to_json(event.data),
-                }
-                for event in events
-            ],
-        )
+        rows = [self._event(local_id, user_id, event, now) for event in events]
+        self.database.write_last(self.sql["insert_event"], rows)
+
+    def _event(self, local_id: str, user_id: str, event: Event, now: str) -> dict[str, Any]:
+        return {
+            "now": now,
+            "local_id": local_id,
+            "user_id": user_id,
+            "origin": self.origin,
+            "type": event.type,
+            "data": to_json(event.data),
+        }
 
     def _write_operation(self, local_id: str, operation: NewOperation, now: float) -> int:
         """Owe something, with the object that it is about; the operation's id. What is on record

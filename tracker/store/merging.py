@@ -92,7 +92,7 @@ class Merger(Cleaning):
             "operation_id": operation.id,
             "service": operation.service,
             "account": operation.account,
-            "began": str(operation.payload.get("began") or ""),
+            "began": str(operation.payload.get("began") or clock.to_text(0.0)),
         }
 
     def _merge(self, operation: Operation, merging: Merging, now: float) -> Merged:
@@ -168,30 +168,17 @@ class Merger(Cleaning):
             for key, server_id, fields, variables, version in rows
         ]
         self.database.write_many(self.sql["insert_found_job"], jobs)
-        self.database.write_many(
-            self.sql["insert_event"],
-            [
-                {
-                    "now": at,
-                    "local_id": job["local_id"],
-                    "user_id": "",
-                    "origin": self.origin,
-                    "type": "job:created",
-                    "data": to_json(
-                        {
-                            "job": {
-                                "local_id": job["local_id"],
-                                "service": operation.service,
-                                "server_id": job["server_id"],
-                                "status": Status.PROCESSING,
-                            },
-                            "by": "service",
-                        }
-                    ),
-                }
-                for job in jobs
-            ],
-        )
+        told = []
+        for job in jobs:
+            known: dict[str, Json] = {
+                "local_id": job["local_id"],
+                "service": operation.service,
+                "server_id": job["server_id"],
+                "status": Status.PROCESSING,
+            }
+            created = Event("job:created", {"job": known, "by": "service"})
+            told.append(self._event(job["local_id"], "", created, at))
+        self.database.write_last(self.sql["insert_event"], told)
         return len(jobs)
 
     def _overwrite(

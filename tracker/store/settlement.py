@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tracker import clock
+from tracker.databases.base import LEDGER, ROWS
 from tracker.model import (
     FINISHED,
     REMOVALS,
     SYNC,
     Content,
-    Event,
     Json,
     Kind,
     NewOperation,
@@ -23,6 +24,9 @@ from tracker.objects import ObjectChange, ObjectState
 from tracker.outcomes import Attempted, Outcome, Released, Running, Transition, claim_of
 from tracker.store.ledger import storable, to_json
 from tracker.store.syncing import Syncing
+
+BY_ITSELF = (Kind.FETCH_RESULT, Kind.NOTIFY)
+"""Operations that concern their own job's row only."""
 
 
 @dataclass(slots=True)
@@ -44,7 +48,7 @@ class Settlement(Syncing):
     def settle(self, outcomes: Sequence[Outcome]) -> Settled:
         """Write `outcomes` in one transaction; all of them or, when the database fails, none."""
         settled = Settled()
-        with self.database.transaction():
+        with self.settling(outcomes):
             now = self.now()
             self._settle_running(
                 [one for one in outcomes if isinstance(one, Running)], now, settled
@@ -59,6 +63,11 @@ class Settlement(Syncing):
                     self._release(outcome)
         return settled
 
+    def settling(self, outcomes: Sequence[Outcome]) -> AbstractContextManager[object]:
+        """The transaction to settle these outcomes in."""
+        alone = any(_keeps_others_out(one) for one in outcomes)
+        return self.database.transaction(LEDGER if alone else ROWS)
+
     @staticmethod
     def _count(applied: bool, settled: Settled) -> None:
         if applied:
@@ -70,11 +79,7 @@ class Settlement(Syncing):
         if not running:
             return
         at = clock.to_text(now)
-        events = [(one, event) for one in running for event in one.events]
-        if events:
-            self.database.write_many(
-                self.sql["insert_fenced_event"], [self._fenced(*pair, at) for pair in events]
-            )
+        self._write_standing_events([one for one in running if one.events], at)
         changed = [_changed(one, at) for one in running if one.changed]
         if changed:
             self.database.write_many(self.sql["settle_changed"], changed)
@@ -85,15 +90,19 @@ class Settlement(Syncing):
         settled.applied += count
         settled.void += len(running) - count
 
-    def _fenced(self, running: Running, event: Event, now: str) -> dict[str, Any]:
-        return {
-            "now": now,
-            "id": running.job.id,
-            "lease": running.job.lease,
-            "origin": self.origin,
-            "type": event.type,
-            "data": to_json(event.data),
-        }
+    def _write_standing_events(self, running: list[Running], at: str) -> None:
+        """Tell of those whose claims still stand."""
+        if not running:
+            return
+        fences = to_json([[one.job.id, one.job.lease] for one in running])
+        events = {one.job.id: one.events for one in running}
+        standing = self.database.read(self.sql["standing_claims"], {"fences": fences})
+        rows = [
+            self._event(local_id, user_id, event, at)
+            for id_, local_id, user_id in standing
+            for event in events[id_]
+        ]
+        self.database.write_last(self.sql["insert_event"], rows)
 
     def _transition(self, change: Transition, now: float, settled: Settled) -> bool:
         at = clock.to_text(now)
@@ -238,6 +247,13 @@ class Settlement(Syncing):
         claim = claim_of(released)
         name = "release_job" if claim.of_job else "release_operation"
         self.database.write(self.sql[name], {"id": claim.id, "lease": claim.lease})
+
+
+def _keeps_others_out(outcome: Outcome) -> bool:
+    """Whether settling it looks at other rows than those that its fence guards."""
+    if isinstance(outcome, Transition):
+        return any(one.object is not None for one in outcome.operations)
+    return isinstance(outcome, Attempted) and outcome.operation.kind not in BY_ITSELF
 
 
 def _running(running: Running, at: str, now: float) -> dict[str, Any]:

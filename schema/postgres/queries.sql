@@ -1,0 +1,278 @@
+-- What PostgreSQL says in other words than SQLite; schema/sqlite/queries.sql has all the rest.
+
+-- name: job_columns
+id, local_id, service, account, server_id, status, lease, next_poll_at, retry_count, progress,
+remote_state, extract(epoch FROM :now - coalesce(accepted_at, initiated_at))::float8,
+extract(epoch FROM :now - unknown_since)::float8, estimated_completion_seconds,
+extract(epoch FROM :now - progress_event_at)::float8, job_type, user_id, session_id,
+project, document_id, initiated_at, payload, vars, remote_version, expires_at
+
+-- name: claim_jobs
+-- A CTE of its own: as a subquery it could be run again for every row.
+WITH due AS MATERIALIZED (
+    SELECT id AS due_id FROM processing_jobs
+    WHERE status = 'processing' AND service = :service AND next_poll_at <= :cutoff
+        AND (lease_until IS NULL OR lease_until <= :now)
+    ORDER BY next_poll_at, initiated_at
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE processing_jobs
+SET lease_until = :lease_until, claimed_by = :poller, lease = lease + 1
+FROM due WHERE id = due_id
+RETURNING {job_columns};
+
+-- name: claim_these_jobs
+WITH due AS MATERIALIZED (
+    SELECT id AS due_id FROM processing_jobs
+    WHERE local_id IN (SELECT value FROM json_each(:only))
+        AND status = 'processing' AND service = :service AND next_poll_at <= :cutoff
+        AND (lease_until IS NULL OR lease_until <= :now)
+    ORDER BY next_poll_at, initiated_at
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE processing_jobs
+SET lease_until = :lease_until, claimed_by = :poller, lease = lease + 1
+FROM due WHERE id = due_id
+RETURNING {job_columns};
+
+-- name: claimable_condition
+state = 'pending' AND service = :service AND next_attempt_at <= :now
+    AND (attempts = 0 OR next_attempt_at <= :cutoff)
+    AND kind IN (SELECT value FROM json_each(:kinds))
+    AND sent_at IS NULL AND (lease_until IS NULL OR lease_until <= :now)
+
+-- name: claim_operations
+WITH due AS MATERIALIZED (
+    SELECT id AS due_id FROM operations
+    WHERE priority IN (0, 1, 2, 3) AND {claimable_condition}
+    ORDER BY priority, next_attempt_at
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE operations
+SET lease_until = :lease_until, claimed_by = :poller, lease = lease + 1,
+    unaccounted = unaccounted + 1
+FROM due WHERE id = due_id
+RETURNING {operation_columns};
+
+-- name: claim_these_operations
+WITH due AS MATERIALIZED (
+    SELECT id AS due_id FROM operations
+    WHERE local_id IN (SELECT value FROM json_each(:only)) AND {claimable_condition}
+    ORDER BY priority, next_attempt_at
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE operations
+SET lease_until = :lease_until, claimed_by = :poller, lease = lease + 1,
+    unaccounted = unaccounted + 1
+FROM due WHERE id = due_id
+RETURNING {operation_columns};
+
+-- name: claim_overdue_operations
+WITH low AS MATERIALIZED (
+    SELECT id AS due_id FROM operations
+    WHERE priority = 3 AND next_attempt_at <= :overdue AND {claimable_condition}
+    ORDER BY next_attempt_at LIMIT :share FOR UPDATE SKIP LOCKED
+), normal AS MATERIALIZED (
+    SELECT id AS due_id FROM operations
+    WHERE priority = 2 AND next_attempt_at <= :overdue AND {claimable_condition}
+    ORDER BY next_attempt_at LIMIT :share FOR UPDATE SKIP LOCKED
+)
+UPDATE operations
+SET lease_until = :lease_until, claimed_by = :poller, lease = lease + 1,
+    unaccounted = unaccounted + 1
+FROM (SELECT due_id FROM low UNION ALL SELECT due_id FROM normal) AS due
+WHERE id = due_id
+RETURNING {operation_columns};
+
+-- name: earliest_poll_of
+SELECT min(next_poll_at) FROM processing_jobs
+WHERE local_id IN (SELECT value FROM json_each(:only))
+    AND status = 'processing' AND service = :service
+    AND (lease_until IS NULL OR lease_until <= :now);
+
+-- name: earliest_attempt
+SELECT min(at) FROM (
+    SELECT (
+        SELECT next_attempt_at FROM operations
+        WHERE state = 'pending' AND service = :service AND priority = p.value AND sent_at IS NULL
+            AND (lease_until IS NULL OR lease_until <= :now)
+            AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)))
+        ORDER BY next_attempt_at LIMIT 1
+    ) AS at
+    FROM (VALUES (0), (1), (2), (3)) AS p (value)
+) AS of_priority;
+
+-- name: earliest_attempt_of
+SELECT min(next_attempt_at) FROM operations
+WHERE local_id IN (SELECT value FROM json_each(:only))
+    AND state = 'pending' AND service = :service AND sent_at IS NULL
+    AND (lease_until IS NULL OR lease_until <= :now)
+    AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)));
+
+-- name: insert_event
+WITH told AS (
+    SELECT * FROM ROWS FROM (json_to_recordset(:rows) AS (
+        now timestamptz, local_id text, user_id text, origin text, type text, data text
+    )) WITH ORDINALITY AS one (now, local_id, user_id, origin, type, data, number)
+), counted AS (
+    UPDATE event_counter SET last = last + (SELECT count(*) FROM told) RETURNING last
+)
+INSERT INTO job_events (seq, at, local_id, user_id, origin, type, data)
+SELECT counted.last - (SELECT count(*) FROM told) + number,
+    now, local_id, user_id, origin, type, data::jsonb
+FROM told, counted;
+
+-- name: standing_claims
+-- Locked: their events are written at the end of the transaction.
+SELECT j.id, j.local_id, j.user_id
+FROM jsonb_array_elements(:fences) AS f JOIN processing_jobs AS j ON j.id = (f->>0)::bigint
+WHERE j.lease = (f->>1)::bigint AND j.status = 'processing'
+ORDER BY j.id FOR UPDATE OF j;
+
+-- name: settle_running
+UPDATE processing_jobs AS j
+SET next_poll_at = CASE WHEN j.next_poll_at = s.due THEN s.next_poll_at ELSE j.next_poll_at END,
+    last_poll_at = s.now,
+    poll_count = poll_count + 1,
+    retry_count = s.retry_count,
+    unknown_since = CASE
+        WHEN s.unknown IS NULL THEN unknown_since WHEN s.unknown THEN coalesce(unknown_since, s.now)
+    END,
+    last_http_status = s.http_status,
+    last_duration_seconds = s.duration,
+    last_error = s.error,
+    claimed_by = NULL,
+    lease_until = NULL
+FROM json_to_recordset(:rows) AS s (
+    id bigint, lease bigint, due timestamptz, next_poll_at timestamptz, now timestamptz,
+    retry_count integer, unknown boolean, http_status integer, duration float8, error text
+)
+WHERE j.id = s.id AND j.lease = s.lease AND j.status = 'processing';
+
+-- name: settle_changed
+UPDATE processing_jobs AS j
+SET progress = coalesce(s.progress, j.progress),
+    progress_event_at = CASE WHEN s.progress_event THEN s.now ELSE j.progress_event_at END,
+    remote_state = coalesce(s.remote_state, j.remote_state),
+    remote_version = coalesce(s.remote_version, j.remote_version),
+    estimated_completion_seconds =
+        coalesce(s.estimated_seconds, j.estimated_completion_seconds),
+    vars = coalesce(s.vars::jsonb, j.vars),
+    expires_at = coalesce(s.expires_at, j.expires_at),
+    version = j.version + 1,
+    updated_at = s.now
+FROM json_to_recordset(:rows) AS s (
+    id bigint, lease bigint, progress float8, progress_event boolean, remote_state text,
+    remote_version text, estimated_seconds float8, vars text, expires_at timestamptz,
+    now timestamptz
+)
+WHERE j.id = s.id AND j.lease = s.lease AND j.status = 'processing';
+
+-- name: object_at
+SELECT id, state FROM objects
+WHERE scheme = :scheme AND bucket = :bucket AND key = :key
+    AND (version_id = :version_id OR version_id IS NULL OR :version_id IS NULL)
+ORDER BY version_id IS NOT DISTINCT FROM :version_id DESC, id DESC LIMIT 1;
+
+-- name: reuse_object
+UPDATE objects
+SET owned = owned OR :owned, state = :state, version_id = coalesce(version_id, :version_id),
+    size = coalesce(size, :size), etag = coalesce(etag, :etag), updated_at = :now
+WHERE id = :id;
+
+-- name: owned_objects_of
+SELECT DISTINCT {object_columns},
+    (SELECT count(DISTINCT u.local_id) FROM job_objects AS u WHERE u.object_id = o.id)
+FROM job_objects AS jo JOIN objects AS o ON o.id = jo.object_id
+WHERE o.owned AND jo.local_id = :local_id ORDER BY o.id;
+
+-- name: request_removal_of_results
+INSERT INTO objects (scheme, key, size, sha256, owned, state, created_at, updated_at)
+SELECT 'file', path, size, sha256, true, 'removal_requested', :now, :now FROM contents
+WHERE path IS NOT NULL AND local_id IN (SELECT value FROM json_each(:local_ids))
+ON CONFLICT DO NOTHING
+RETURNING id, scheme, size, key;
+
+-- name: request_removal_of_objects
+UPDATE objects SET state = 'removal_requested', updated_at = :now
+WHERE id IN (SELECT value FROM json_each(:object_ids)) AND owned
+    AND state <> 'removal_requested'
+    AND NOT EXISTS (SELECT 1 FROM job_objects AS jo WHERE jo.object_id = objects.id)
+RETURNING id, scheme, size;
+
+-- name: forget_foreign_objects
+DELETE FROM objects
+WHERE id IN (SELECT value FROM json_each(:object_ids)) AND NOT owned
+    AND NOT EXISTS (SELECT 1 FROM job_objects AS jo WHERE jo.object_id = objects.id);
+
+-- name: hand_over_objects
+DELETE FROM objects
+WHERE id IN (SELECT value FROM json_each(:object_ids)) AND scheme = 's3' AND state = 'present'
+    AND upload_id IS NULL
+    AND NOT EXISTS (SELECT 1 FROM job_objects AS jo WHERE jo.object_id = objects.id);
+
+-- name: still_cleanable
+SELECT j.id, j.local_id, j.user_id, j.service, j.account, j.server_id, j.vars, j.payload
+FROM jsonb_array_elements(:found) AS f JOIN processing_jobs AS j ON j.id = (f->>0)::bigint
+WHERE j.status IN ('completed', 'failed', 'cancelled')
+    AND j.completed_at = (f->>1)::timestamptz
+    AND NOT EXISTS (SELECT 1 FROM operations AS o WHERE o.local_id = j.local_id);
+
+-- name: shift_jobs
+UPDATE processing_jobs
+SET next_poll_at = next_poll_at + :shift, lease_until = lease_until + :shift
+WHERE status = 'processing';
+
+-- name: shift_operations
+UPDATE operations
+SET next_attempt_at = next_attempt_at + :shift, lease_until = lease_until + :shift
+WHERE state = 'pending';
+
+-- name: shift_budgets
+UPDATE budgets SET next_call_at = next_call_at + :shift, paused_until = paused_until + :shift;
+
+-- name: find_by_end
+SELECT local_id FROM processing_jobs WHERE right(local_id, :length) = :ending LIMIT 3;
+
+-- name: find_by_short_id
+SELECT local_id FROM processing_jobs
+WHERE right(local_id, 8) = right(:ending, 8) AND right(local_id, :length) = :ending LIMIT 3;
+
+-- name: ends_since
+SELECT count(*), count(*) FILTER (
+    WHERE status IN ('completed', 'cancelled')
+        OR failure_reason IN (SELECT value FROM json_each(:right))
+)
+FROM processing_jobs
+WHERE status IN ('completed', 'failed', 'cancelled') AND completed_at >= :day;
+
+-- name: database_bytes
+SELECT pg_database_size(current_database());
+
+-- name: hurry_operation
+UPDATE operations SET next_attempt_at = least(next_attempt_at, :now) WHERE id = :id;
+
+-- name: hurry_listing
+UPDATE services SET next_refresh_at = least(next_refresh_at, :now)
+WHERE service = :service AND account = :account AND next_refresh_at IS NOT NULL;
+
+-- name: staged_changes
+SELECT j.id, j.local_id, j.user_id, j.status, j.remote_state, j.remote_version, j.payload,
+    j.last_synced,
+    EXISTS (SELECT 1 FROM operations AS o WHERE o.local_id = j.local_id AND o.kind = 'update'),
+    coalesce(j.synced_at >= :began, false), l.word, l.version, l.updated_at, l.fields
+FROM listed AS l JOIN processing_jobs AS j ON j.server_key = l.server_key
+WHERE l.operation_id = :operation_id AND l.server_key <= :last AND (
+    (l.word IS NOT NULL AND l.word IS DISTINCT FROM j.remote_state AND (
+        j.status = 'processing' OR j.remote_state IS NOT NULL
+    ))
+    OR (l.version IS NOT NULL AND l.version IS DISTINCT FROM j.remote_version)
+    OR EXISTS (
+        SELECT 1 FROM jsonb_each(l.fields) AS there
+        WHERE there.value IS DISTINCT FROM (j.last_synced -> there.key)
+    )
+);
