@@ -584,7 +584,9 @@ class Model:
         """J7, O8: the service is right but for what it was not told yet, or as the rule says."""
         updates = [one for one in job.line if one.kind == "update"]
         pending: Fields = {}
-        for one in updates:
+        # What a deletion superseded is owed again if that is called off.
+        superseded = [one for owed in job.line for one in owed.superseded if one.kind == "update"]
+        for one in [*superseded, *updates]:
             pending |= one.changes or {}
         newer = not updates or there.changed > max(one.at for one in updates)
         for name, value in there.fields.items():

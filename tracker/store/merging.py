@@ -8,7 +8,7 @@ from typing import Any
 from tracker import clock
 from tracker.ids import new_id
 from tracker.listed import Merging
-from tracker.model import FINISHED, Event, Json, Operation, Status
+from tracker.model import FINISHED, Event, Json, Kind, Operation, Status
 from tracker.store.cleaning import Cleaned, Cleaning
 from tracker.store.ledger import readable, same, to_json
 
@@ -199,7 +199,7 @@ class Merger(Cleaning):
             self.database.write(self.sql["due_now"], {"id": id_, "next_poll_at": at})
         here, before, there = readable(payload), readable(synced), readable(there_fields)
         updates = self._open_updates(local_id) if owes else []
-        pending: dict[str, Json] = {}
+        pending = self._superseded(local_id) if owes else {}
         for one in updates:
             pending |= one.changes
         newer = _is_newer(there_updated_at, updates)
@@ -241,6 +241,16 @@ class Merger(Cleaning):
     def _open_updates(self, local_id: str) -> list[Sent]:
         rows = self.database.read(self.sql["open_updates"], {"local_id": local_id})
         return [Sent(row[0], readable(row[1]), row[2], bool(row[3])) for row in rows]
+
+    def _superseded(self, local_id: str) -> dict[str, Json]:
+        """The fields of changes that are owed again if the job's deletion is called off."""
+        found: dict[str, Json] = {}
+        for _, text in self.database.read(self.sql["deletion_of"], {"local_id": local_id}):
+            superseded = readable(text).get("superseded")
+            for kind, payload in superseded if isinstance(superseded, list) else []:
+                if kind == Kind.UPDATE:
+                    found |= payload.get("changes") or {}
+        return found
 
     def _keep_updates(self, local_id: str, updates: list[Sent], owed: set[str], at: str) -> None:
         """Leave in what waits only the fields that the service still has to hear of."""
