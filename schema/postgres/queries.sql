@@ -263,7 +263,10 @@ WHERE service = :service AND account = :account AND next_refresh_at IS NOT NULL;
 -- name: staged_changes
 SELECT j.id, j.local_id, j.user_id, j.status, j.remote_state, j.remote_version, j.payload,
     j.last_synced,
-    EXISTS (SELECT 1 FROM operations AS o WHERE o.local_id = j.local_id AND o.kind = 'update'),
+    EXISTS (
+        SELECT 1 FROM operations AS o
+        WHERE o.local_id = j.local_id AND o.kind IN ('update', 'delete')
+    ),
     coalesce(j.synced_at >= :began, false), l.word, l.version, l.updated_at, l.fields
 FROM listed AS l JOIN processing_jobs AS j ON j.server_key = l.server_key
 WHERE l.operation_id = :operation_id AND l.server_key <= :last AND (
