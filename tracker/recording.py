@@ -15,7 +15,6 @@ from tracker.model import PRIORITIES, Job, Json, Kind, NewOperation, ProcessingJ
 from tracker.objects import ObjectState, StoredObject
 from tracker.records import Records, check_json
 from tracker.spool import Folder
-from tracker.storage.uris import read_uri
 
 if TYPE_CHECKING:
     from tracker.services import Service
@@ -149,6 +148,8 @@ class Recording(Records):
         _check_texts(job)
         in_hand = _in_hand(job)
         found.build_status(in_hand)
+        from tracker.storage.uris import read_uri  # brings all of a service's definition
+
         named = [read_uri(uri, owned=owned) for uri in objects]
         known = {one.uri for one in named if self.store.knows(one)}
         used = [self.identify(one) for one in named]

@@ -124,7 +124,7 @@ def test_health_warns(expiring, service, word):
     """`health` warns of a result that is there for less than a day more, and was not fetched for a
     minute although it could have been: of a job that nobody polls, or a result nobody gets."""
     service.statuses = [{"status": word, "until": ISO}]
-    service.results = [Answer({}, 429, {"Retry-After": "1h"})]
+    service.results = [Answer({}, 429, {"Retry-After": "3600"})]
     job = expiring.add()
     expiring.poll()
     assert expiring.json("health", code=expiring.run("health").code)["expiring"] == []
