@@ -191,7 +191,7 @@ def test_rates_are_shared(opened):
     before = clock.monotonic()
 
     def take(store: Store) -> int:
-        return sum(len(store.take_tokens("docs", "", 1, 0.1)[0]) for _ in range(10))
+        return sum(len(store.take_tokens(("docs", "", ""), 1, 0.1)[0]) for _ in range(10))
 
     taken = sum(at_once(*(lambda one=one: take(one) for one in stores)))
     assert taken <= (clock.monotonic() - before + 0.25) / 0.1 + 2
