@@ -26,7 +26,7 @@ BURST = int(HORIZON_SECONDS * RATE) + 1
 moment: into a second fall its own calls and at most those that are late by so much."""
 
 POLLERS = 4
-SECONDS = 60 if FULL else 8
+SECONDS = 60 if FULL else 6
 
 
 def fullest(times: list[float], seconds: float = 1.0) -> int:

@@ -657,7 +657,7 @@ class Sync(RuleBasedStateMachine):
 
 
 Sync.TestCase.settings = settings(
-    max_examples=800 if FULL else 80,
+    max_examples=800 if FULL else 50,
     stateful_step_count=60,
     deadline=None,
     derandomize=not FULL,
