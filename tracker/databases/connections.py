@@ -48,7 +48,8 @@ _HINTS = {
 
 
 class Connections:
-    """Opened when they are first needed, by one thread each."""
+    """Opened when they are first needed, by one thread each; ``were_there`` is whether there has
+    ever been one."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -70,6 +71,7 @@ class Connections:
             ) from None
         self.name = _name(place)
         self._refusal: psycopg.OperationalError | None = None
+        self.were_there = False
         outer = self
 
         class Noting(psycopg.Connection[Any]):
@@ -82,7 +84,7 @@ class Connections:
                 except psycopg.OperationalError as error:
                     outer._refusal = error
                     raise
-                outer._refusal = None
+                outer._refusal, outer.were_there = None, True
                 return found
 
         # It would log every attempt to connect as a warning.

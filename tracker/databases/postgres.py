@@ -221,12 +221,15 @@ class Database:
         return connection
 
     def persist(self, act: Callable[[], T]) -> T:
-        """Do `act`; after a deadlock, a lost connection or a restart of the server once more."""
+        """Do `act`; after a deadlock, a lost connection or a restart of the server once more. A
+        server that was never there is told of at once: somebody may wait for a command."""
         if self.in_transaction:
             return act()
         try:
             return act()
         except DatabaseBusy:
+            if not self._connections.were_there:
+                raise
             return _again_and_again(act)
 
     @property
