@@ -368,8 +368,8 @@ def _toml(value: Any) -> str:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two a core: tests wait for processes and clocks as long as they compute."""
-    return 2 * (os.cpu_count() or 1)
+    """One more than there are cores: tests wait for processes and clocks too."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -12,7 +12,7 @@ from itertools import pairwise
 from conftest import MakeYard
 from yard import FULL, PATIENCE, Yard, wait_for
 
-START_SECONDS = 1.5  # a command under way, on a busy machine
+START_SECONDS = 1.5 if FULL else 2.5  # a command under way, on a busy machine
 
 
 def gaps(yard: Yard) -> list[float]:
@@ -36,7 +36,7 @@ def test_cadence(make_yard: MakeYard) -> None:
         jobs, every, within, life, seconds = 300, 20.0, 30.0, [5.0, 200.0], 260
         poll = 'first = "10s"\nevery = "20s"'
     else:
-        jobs, every, within, life, seconds = 60, 1.0, 2.0, [0.5, 2.5], 4.5
+        jobs, every, within, life, seconds = 60, 1.0, 3.5, [0.5, 2.5], 6.5
         poll = 'first = "1s"\nevery = "1s"\nmax_per_minute = 120'
     yard = make_yard(life=life, status=[0, 0.05])
     yard.configure(poll=poll, rate="100/s", timeout="30s")
