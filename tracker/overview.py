@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tracker.model import POLL, Json
 from tracker.store import Store
-from tracker.store.budgets import budget_of
+from tracker.store.budgets import Budget, Place, budget_of
 
 if TYPE_CHECKING:
     from tracker.services import Service, Services
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 def overview(store: Store, services: Services) -> list[dict[str, Json]]:
     """For each service its figures: see `tracker.records.Records.service_list`."""
     found: list[dict[str, Json]] = []
+    known = store.budgets()
     for service in services.values():
         running = store.count_due(service.name)
-        budgets = {calls: _budget(store, service, calls) for calls in ("", *service.rates)}
+        budgets = {calls: _budget(store, known, service, calls) for calls in ("", *service.rates)}
         found.append(
             {
                 "service": service.name,
@@ -34,10 +36,12 @@ def overview(store: Store, services: Services) -> list[dict[str, Json]]:
     return found
 
 
-def _budget(store: Store, service: Service, calls: str) -> dict[str, Any]:
+def _budget(
+    store: Store, known: Mapping[Place, Budget], service: Service, calls: str
+) -> dict[str, Any]:
     place = (service.name, service.account, calls)
     distance = service.rates.get(calls, service.rate)
-    budget = budget_of(store.budgets(), place)
+    budget = budget_of(known, place)
     paused = budget.paused_for > 0
     left = None
     if distance is not None:

@@ -209,11 +209,9 @@ class Traffic:
         able = [road for road in self._roads.values() if road.may_send(now)]
         return shares(able, self._concurrency - self.in_flight, self._concurrency)
 
-    def _next_calls(self, road: Road, free: int) -> list[tuple[Work, Call]]:
-        wanted = min(free, len(road.ready))
+    def _next_calls(self, road: Road, wanted: int) -> list[tuple[Work, Call]]:
+        """Up to so many of those that wait: all, or the next one whose turn it is."""
         now = clock.monotonic()
-        if wanted <= 0 or (now < road.paused_until and not road.may_try):
-            return []
         road.trying, road.may_try = road.may_try or road.trying, False
         if road.lane.distance is None:
             return [road.ready.popleft() for _ in range(wanted)]

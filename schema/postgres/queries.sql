@@ -94,18 +94,6 @@ WHERE local_id IN (SELECT value FROM json_each(:only))
     AND status = 'processing' AND service = :service
     AND (lease_until IS NULL OR lease_until <= :now);
 
--- name: earliest_attempt
-SELECT min(at) FROM (
-    SELECT (
-        SELECT next_attempt_at FROM operations
-        WHERE state = 'pending' AND service = :service AND priority = p.value AND sent_at IS NULL
-            AND (lease_until IS NULL OR lease_until <= :now)
-            AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)))
-        ORDER BY next_attempt_at LIMIT 1
-    ) AS at
-    FROM (VALUES (0), (1), (2), (3)) AS p (value)
-) AS of_priority;
-
 -- name: earliest_attempt_of
 SELECT min(next_attempt_at) FROM operations
 WHERE local_id IN (SELECT value FROM json_each(:only))

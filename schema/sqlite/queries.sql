@@ -379,6 +379,7 @@ WHERE local_id IN (SELECT value FROM json_each(:only))
     AND (lease_until IS NULL OR lease_until <= :now);
 
 -- name: earliest_attempt
+WITH p (value) AS (VALUES (0), (1), (2), (3))
 SELECT min(at) FROM (
     SELECT (
         SELECT next_attempt_at FROM operations
@@ -387,8 +388,8 @@ SELECT min(at) FROM (
             AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)))
         ORDER BY next_attempt_at LIMIT 1
     ) AS at
-    FROM json_each('[0,1,2,3]') AS p
-);
+    FROM p
+) AS of_priority;
 
 -- name: earliest_attempt_of
 SELECT min(+next_attempt_at) FROM operations
@@ -485,9 +486,9 @@ SELECT {view_columns} FROM jobs WHERE local_id IN (SELECT value FROM json_each(:
 local_id, service, status, server_id, account, job_type, user_id, session_id, project, document_id,
 sync_status, failure_reason, error_message, result_content_id, progress, remote_state,
 remote_version, payload, vars, initiated_at, created_at, updated_at, accepted_at, completed_at,
-deadline_at, expires_at, unknown_since, estimated_completion_seconds, next_poll_at, last_poll_at, retry_count, poll_count,
-last_http_status, last_duration_seconds, last_error, cancel_requested_at, traceparent, claimed_by,
-lease_until, version
+deadline_at, expires_at, unknown_since, estimated_completion_seconds, next_poll_at, last_poll_at,
+retry_count, poll_count, last_http_status, last_duration_seconds, last_error, cancel_requested_at,
+traceparent, claimed_by, lease_until, version
 
 -- name: find_by_start
 SELECT local_id FROM processing_jobs

@@ -81,8 +81,9 @@ def server_key(
     else that the status request puts into its URL or body (two Jenkins projects both have a build
     42). `server_id` and `captured` are what the reply to a create just brought.
     """
-    if captured or service.vars:
-        job = replace(job, vars={**service.vars, **job.vars, **(captured or {})})
+    job = service.with_constants(job)
+    if captured:
+        job = replace(job, vars={**job.vars, **captured})
     parts: list[Json] = [service.name, job.account, server_id or job.server_id]
     if service.status is not None:
         for name in sorted(service.status.request.identifying):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +97,13 @@ class Service:
     @property
     def longest_call(self) -> float:
         """The longest time, in seconds, that any of its calls may take."""
-        create, status = self.create, self.status
+        create, status, result = self.create, self.status, self.result
         specs = (
-            self.create,
+            create,
             create.lookup if create is not None else None,
+            status,
             status.bulk if status is not None else None,
-            self.status,
-            self.result,
+            result,
             self.update,
             self.cancel,
             self.delete,
@@ -112,7 +112,7 @@ class Service:
         )
         requests = [spec.request for spec in specs if spec is not None]
         requests += [create.then if create is not None else None]
-        requests += [hop.request for hop in self.result.hops] if self.result is not None else []
+        requests += [hop.request for hop in result.hops] if result is not None else []
         return max((one.timeout for one in requests if one is not None), default=self.timeout)
 
     def possible_every(self, jobs: int) -> float:
@@ -122,6 +122,10 @@ class Service:
         calls = -(-jobs // bulk.most) if bulk is not None else jobs
         distance = self.rates.get(self.calls_of(POLL), self.rate)
         return max(self.poll.every, calls * (distance or 0.0))
+
+    def with_constants(self, job: Job) -> Job:
+        """`job` with the constants of the service below its own ``vars``."""
+        return replace(job, vars={**self.vars, **job.vars}) if self.vars else job
 
     def calls_of(self, kind: str) -> str:
         """Whose rate counts for polls, or for a kind of operation: one of ``rates``, or ""."""

@@ -128,9 +128,9 @@ def problems(service: Service, example: Example) -> list[str]:
     return wrong
 
 
-def read_as(service: Service, example: Example, job: Job | None = None) -> Read:
+def read_as(service: Service, example: Example) -> Read:
     """What `service` reads in an example."""
-    job, reply = job or job_of(service, example), example.reply
+    job, reply = job_of(service, example), example.reply
     match example.call:
         case "create":
             return service.read_create(job, reply)

@@ -39,8 +39,8 @@ def unreadable(reply: Reply, message: str) -> Failure:
 def http_failure(service: Service, envelope: Envelope) -> Failure:
     """The failure that an HTTP code stands for, with the service's own words; unless it says
     otherwise in its own way (`tracker.services.pacing`)."""
-    reply, told = envelope.reply, service.pacing
-    failure = http_failure_of(reply, words_of(service, envelope), service.retry_after_cap, told)
+    told = service.pacing
+    failure = _by_code(envelope, words_of(service, envelope), service.retry_after_cap, told)
     if pacing.says(told.throttled, envelope):
         return replace(failure, fault=Fault.THROTTLED)
     if failure.fault is not Fault.UNAUTHORISED and pacing.says(told.again, envelope):
@@ -80,12 +80,15 @@ def objection(service: Service, envelope: Envelope) -> Failure | None:
     return None
 
 
-def http_failure_of(
-    reply: Reply, words: str, retry_after_cap: float, told: Pacing = ORDINARY
-) -> Failure:
+def http_failure_of(reply: Reply, words: str, retry_after_cap: float) -> Failure:
     """The failure that an HTTP code stands for; `words` explain it."""
+    return _by_code(Envelope(reply, None), words, retry_after_cap, ORDINARY)
+
+
+def _by_code(envelope: Envelope, words: str, retry_after_cap: float, told: Pacing) -> Failure:
+    reply = envelope.reply
     message = f"HTTP {_named(reply.status)}" + (f": {words}" if words else _target(reply))
-    wait = pacing.retry_after(told, Envelope(reply, None), retry_after_cap)
+    wait = pacing.retry_after(told, envelope, retry_after_cap)
     return Failure(_fault(reply.status), message, reply.status, wait)
 
 

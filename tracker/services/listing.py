@@ -31,10 +31,14 @@ def build_list(service: Service, cursor: str | None, since: str | None) -> Call:
     spec = service.list
     if spec is None:
         raise UsageError(f"services.{service.name} has no list")
-    asking = replace(_nobody(service), cursor=cursor, since=since)
-    call = spec.request.call(service, asking)
-    if cursor is not None and re.match(r"https?://", cursor):
-        call.url = checked(cursor, spec.request.key, spec.request.site)
+    return page_call(service, spec.request, replace(_nobody(service), cursor=cursor, since=since))
+
+
+def page_call(service: Service, request: Request, job: Job) -> Call:
+    """The call for the page that begins at ``job.cursor``; see `build_list`. Raises UsageError."""
+    call = request.call(service, job)
+    if job.cursor is not None and re.match(r"https?://", job.cursor):
+        call.url = checked(job.cursor, request.key, request.site)
     return call
 
 

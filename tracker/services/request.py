@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +90,7 @@ class Request:
         self, service: Service, job: Job, idempotency_key: str | None = None, max_bytes: int = 0
     ) -> Call:
         """The call for `job`. Raises UsageError: a value is missing or cannot be carried."""
-        if service.vars:
-            job = replace(job, vars={**service.vars, **job.vars})
+        job = service.with_constants(job)
         url = self.url(job, idempotency_key)
         call = Call(
             service.name,

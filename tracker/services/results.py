@@ -17,10 +17,9 @@ from tracker.model import Content, Failure, Job, Json
 from tracker.services import values
 from tracker.services.expression import Envelope, all_found, soft
 from tracker.services.failures import http_failure, unreadable
-from tracker.services.listing import following
+from tracker.services.listing import following, page_call
 from tracker.services.reading import failure_of, read_items
 from tracker.services.template import encode_json
-from tracker.services.url import checked
 from tracker.transports.base import Call, Reply
 
 if TYPE_CHECKING:
@@ -65,10 +64,7 @@ def build_result(service: Service, job: Job, sink: Path | None = None, step: Ste
         call = spec.request.call(service, job, None, spec.max_bytes)
         call.sink = sink
         return call
-    call = spec.request.call(service, replace(job, cursor=step.cursor))
-    if step.cursor is not None and re.match(r"https?://", step.cursor):
-        call.url = checked(step.cursor, spec.request.key, spec.request.site)
-    return call
+    return page_call(service, spec.request, replace(job, cursor=step.cursor))
 
 
 def read_result(
