@@ -47,6 +47,7 @@ FLOORS = [
     "roads",
     "traffic",
     "pending",
+    "claiming",
     "poller",
     "background",
     "explain",

@@ -123,18 +123,7 @@ ORDER BY j.id FOR UPDATE OF j;
 
 -- name: settle_running
 UPDATE processing_jobs AS j
-SET next_poll_at = CASE WHEN j.next_poll_at = s.due THEN s.next_poll_at ELSE j.next_poll_at END,
-    last_poll_at = s.now,
-    poll_count = poll_count + 1,
-    retry_count = s.retry_count,
-    unknown_since = CASE
-        WHEN s.unknown IS NULL THEN unknown_since WHEN s.unknown THEN coalesce(unknown_since, s.now)
-    END,
-    last_http_status = s.http_status,
-    last_duration_seconds = s.duration,
-    last_error = s.error,
-    claimed_by = NULL,
-    lease_until = NULL
+SET {running_assignments}
 FROM json_to_recordset(:rows) AS s (
     id bigint, lease bigint, due timestamptz, next_poll_at timestamptz, now timestamptz,
     retry_count integer, unknown boolean, http_status integer, duration float8, error text
@@ -143,20 +132,13 @@ WHERE j.id = s.id AND j.lease = s.lease AND j.status = 'processing';
 
 -- name: settle_changed
 UPDATE processing_jobs AS j
-SET progress = coalesce(s.progress, j.progress),
-    progress_event_at = CASE WHEN s.progress_event THEN s.now ELSE j.progress_event_at END,
-    remote_state = coalesce(s.remote_state, j.remote_state),
-    remote_version = coalesce(s.remote_version, j.remote_version),
-    estimated_completion_seconds =
-        coalesce(s.estimated_seconds, j.estimated_completion_seconds),
-    vars = coalesce(s.vars::jsonb, j.vars),
-    expires_at = coalesce(s.expires_at, j.expires_at),
-    version = j.version + 1,
-    updated_at = s.now
+SET {running_assignments},
+    {changed_assignments}
 FROM json_to_recordset(:rows) AS s (
-    id bigint, lease bigint, progress float8, progress_event boolean, remote_state text,
-    remote_version text, estimated_seconds float8, vars text, expires_at timestamptz,
-    now timestamptz
+    id bigint, lease bigint, due timestamptz, next_poll_at timestamptz, now timestamptz,
+    retry_count integer, unknown boolean, http_status integer, duration float8, error text,
+    progress float8, progress_event boolean, remote_state text, remote_version text,
+    estimated_seconds float8, vars jsonb, expires_at timestamptz
 )
 WHERE j.id = s.id AND j.lease = s.lease AND j.status = 'processing';
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tracker import clock
-from tracker.databases.base import LEDGER, Parameters, T
+from tracker.databases.base import LEDGER, Parameters, T, as_rows
 from tracker.errors import DatabaseBusy, DatabaseError, UsageError
 
 BUSY_SECONDS = 10.0
@@ -114,9 +114,19 @@ class Database:
             return self._connection.execute(sql, parameters).lastrowid or 0
 
     def write_many(self, sql: str, rows: Iterable[Parameters]) -> int:
-        """Run one writing statement for each of `rows`; how many rows it changed."""
+        """Run one writing statement for each of `rows`, or once for all of them where it takes
+        them as ``:rows``; how many rows it changed.
+
+        Once for all is for what is written while another thread works: that one stands still for
+        a moment after each single statement.
+        """
         with self._lock, self._told():
-            return self._connection.executemany(sql, rows).rowcount
+            if ":rows" not in sql:
+                return self._connection.executemany(sql, rows).rowcount
+            found = list(rows)
+            if not found:
+                return 0
+            return self._connection.execute(sql, {"rows": as_rows(found)}).rowcount
 
     def write_last(self, sql: str, rows: Iterable[Parameters]) -> None:
         """The same, at once: nobody else writes before this transaction ends."""

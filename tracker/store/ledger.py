@@ -13,7 +13,7 @@ from tracker.model import PRIORITIES, Event, Json, NewOperation
 from tracker.objects import ObjectState, StoredObject
 from tracker.schema import queries
 
-PARTS = ("_columns", "_condition")
+PARTS = ("_assignments", "_columns", "_condition")
 """Ends of names of what is no statement but a part of others, where ``{name}`` stands."""
 
 
