@@ -17,8 +17,12 @@ from helping import LONG_AGO, many_ended, on_a_terminal
 from postgres import Ledger, in_file
 from test_command_db import OLD
 
+from tracker.maintenance import export_ledger, import_ledger, ledger_place
+from tracker.store import open_store
+
 pytestmark = in_file  # the other side is a server in each of them
 
+OTHER = ("--db", "other.db")
 MOVED = "database file rows sha256"
 
 
@@ -30,7 +34,7 @@ def to(request, project):
     return "--db", request.getfixturevalue("new_database")()
 
 
-def there(project: Any, to: tuple[str, str]) -> Any:
+def there(to: tuple[str, str]) -> Any:
     """What looks at the rows of the other ledger."""
     if to[1].startswith("postgresql"):
         return Ledger(to[1]).rows
@@ -41,6 +45,13 @@ def there(project: Any, to: tuple[str, str]) -> Any:
             return [dict(row) for row in database.execute(sql)]
 
     return look
+
+
+def move(project: Any, to: tuple[str, str], name: str = "ledger.jsonl") -> None:
+    """What the two commands do, without their processes."""
+    file = str(project.path / name)
+    export_ledger(project.db, "UTC", file, None)
+    import_ledger(ledger_place(to[1]), "UTC", file, None)
 
 
 def body(data: bytes) -> list[bytes]:
@@ -71,7 +82,7 @@ def test_there_and_back(project, service, new_database):
     assert project.json("list", "--db", server) == project.json("list", "--db", "back.db")
 
 
-def test_through_a_pipe(project, to):
+def test_through_a_pipe(project):
     """With - the lines go to standard output and nothing else does; the other side reads them
     from standard input."""
     job = project.add()
@@ -79,13 +90,15 @@ def test_through_a_pipe(project, to):
     project.ok("db", "export", "file.jsonl")
     assert body(done.out.encode()) == body((project.path / "file.jsonl").read_bytes())
     assert "exported jobs 1, events 1, operations 0, objects 0; " in done.err
-    assert project.ok("db", "import", "-", *to, stdin=done.out.encode()).out.startswith("imported")
-    assert [one["local_id"] for one in project.json("list", *to)] == [job]
+    assert project.ok("db", "import", "-", *OTHER, stdin=done.out.encode()).out.startswith(
+        "imported"
+    )
+    assert [one["local_id"] for one in project.json("list", *OTHER)] == [job]
     receipt = json.loads(project.ok("db", "export", "-", "--json").err)
     assert has_keys(receipt, MOVED) and receipt["file"] == "-"
 
 
-def test_compressed(project, to):
+def test_compressed(project):
     """A name that ends in .gz makes a gzip file, which is read again; one that is cut off is
     refused."""
     job = project.add()
@@ -94,9 +107,11 @@ def test_compressed(project, to):
     packed = (project.path / "packed.jsonl.gz").read_bytes()
     assert body(gzip.decompress(packed)) == body((project.path / "plain.jsonl").read_bytes())
     (project.path / "cut.gz").write_bytes(packed[:-9])
-    assert "cut.gz cannot be read to its end" in project.refused(2, "db", "import", "cut.gz", *to)
-    project.ok("db", "import", "packed.jsonl.gz", *to)
-    assert [one["local_id"] for one in project.json("list", *to)] == [job]
+    assert "cut.gz cannot be read to its end" in project.refused(
+        2, "db", "import", "cut.gz", *OTHER
+    )
+    project.ok("db", "import", "packed.jsonl.gz", *OTHER)
+    assert [one["local_id"] for one in project.json("list", *OTHER)] == [job]
 
 
 def test_only_its_owner_can_read_it(project):
@@ -140,23 +155,22 @@ def test_a_disk_that_fills_up(project):
     assert process.returncode == 1 and b"No space left on device" in process.stderr
 
 
-def test_an_older_ledger(project, to):
+def test_an_older_ledger(project):
     """A database from before the ledger is brought up to date first, as by every command."""
     with closing(sqlite3.connect(project.db)) as database:
         database.executescript(OLD)
     assert project.json("db", "export", "ledger.jsonl")["rows"]["processing_jobs"] == 3
     assert list(project.path.glob("*.backup-*"))
-    project.ok("db", "import", "ledger.jsonl", *to)
-    assert len(there(project, to)("SELECT 1 FROM processing_jobs")) == 3
+    project.ok("db", "import", "ledger.jsonl", *OTHER)
+    assert len(project.json("list", *OTHER)) == 3
 
 
-def test_not_into_another_ledger(project, to):
+def test_not_into_another_ledger(project):
     """A database with anything in it is not imported into: exit 5, and it stays as it is."""
     project.add()
-    project.ok("db", "export", "ledger.jsonl")
+    move(project, ("--db", str(project.path / "other.db")))
     assert "is not empty" in project.refused(5, "db", "import", "ledger.jsonl")
-    project.ok("db", "import", "ledger.jsonl", *to)
-    assert "is not empty" in project.refused(5, "db", "import", "ledger.jsonl", *to)
+    assert "is not empty" in project.refused(5, "db", "import", "ledger.jsonl", *OTHER)
 
 
 def test_a_file_that_is_none(project):
@@ -190,8 +204,9 @@ def test_ended_in_the_middle(project, to, number, code):
     """An import that is killed, or told to stop, in the middle leaves an empty ledger, into which
     the next one goes."""
     many_ended(project, 3000)
-    data = project.ok("db", "export", "-").out.encode()
-    project.ok("db", "migrate", *to)
+    export_ledger(project.db, "UTC", str(project.path / "ledger.jsonl"), None)
+    data = (project.path / "ledger.jsonl").read_bytes()
+    open_store(ledger_place(to[1])).close()
     process = subprocess.Popen(
         [project.command, "db", "import", "-", *to],
         cwd=project.path,
@@ -207,10 +222,11 @@ def test_ended_in_the_middle(project, to, number, code):
     process.send_signal(number)
     assert process.wait(20) == code
     process.communicate()
-    look = there(project, to)
+    look = there(to)
     project.until(lambda: not is_locked(to))
     assert look("SELECT 1 FROM processing_jobs") == look("SELECT 1 FROM job_events") == []
-    assert project.ok("db", "import", "-", *to, stdin=data).out.startswith("imported jobs 3000")
+    done = import_ledger(ledger_place(to[1]), "UTC", str(project.path / "ledger.jsonl"), None)
+    assert done["rows"]["processing_jobs"] == 3000
 
 
 def test_what_was_on_its_way(project, service, to):
@@ -225,11 +241,11 @@ def test_what_was_on_its_way(project, service, to):
         "unaccounted = 1",
         *(LONG_AGO, far),
     )
-    project.ok("db", "export", "ledger.jsonl")
-    project.ok("db", "import", "ledger.jsonl", *to)
+    move(project, to)
     project.ok("poll", *to)
-    [owed] = project.json("outbox", *to)
-    assert (owed["state"], owed["claimed_by"], owed["local_id"]) == ("pending", "p", job)
+    look = there(to)
+    owed = "SELECT state, claimed_by, local_id FROM operations"
+    assert look(owed) == [{"state": "pending", "claimed_by": "p", "local_id": job}]
     change = f"UPDATE operations SET lease_until = '{LONG_AGO}'"
     if to[1].startswith("postgresql"):
         Ledger(to[1]).write(change)
@@ -237,7 +253,7 @@ def test_what_was_on_its_way(project, service, to):
         with closing(sqlite3.connect(to[1])) as database, database:
             database.execute(change)
     project.run("poll", *to)
-    assert [one["state"] for one in project.json("outbox", *to)] == ["in_doubt"]
+    assert look(owed) == [{"state": "in_doubt", "claimed_by": None, "local_id": job}]
     assert service.count("POST") == 0
 
 
@@ -246,11 +262,10 @@ def test_work_goes_on(project, service, to):
     sent once, and events are numbered on."""
     service.statuses = ["done"]
     running, owed = project.add("elsewhere"), project.record()
-    project.ok("db", "export", "ledger.jsonl")
-    project.ok("db", "import", "ledger.jsonl", *to)
+    move(project, to)
     project.ok("wait", running, owed, *to)
     assert service.count("POST") == 1
-    found = there(project, to)("SELECT seq FROM job_events ORDER BY seq")
+    found = there(to)("SELECT seq FROM job_events ORDER BY seq")
     assert [one["seq"] for one in found] == list(range(1, len(found) + 1)) and len(found) > 4
 
 

@@ -11,10 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledgers import at, count, running, sql, submitted
 from moves import exported, furnish, imported, rows, sealed, with_row
+from pooler import Pooler
 
 from tracker import clock
 from tracker.databases import postgres as server
 from tracker.errors import DatabaseError, Impossible, UsageError
+from tracker.moving import files
 from tracker.moving.exporting import export_ledger
 from tracker.moving.lines import canonical
 from tracker.schema import moving
@@ -134,6 +136,34 @@ def test_one_moment(store, connect):
     assert [one["local_id"] for one in rows(lines, "processing_jobs")] == running_before
     assert rows(lines, "operations") == [] and json.loads(lines[0])["rows"]["job_events"] == 3
     assert count(store, "processing_jobs") == 4
+
+
+def test_behind_a_pooler(third, postgres, template):
+    """B10: a ledger goes in and out also where each transaction gets another connection."""
+    furnish(third)
+    lines = exported(third)
+    url = postgres.create(template)
+    pooler = Pooler(url, 2)
+    with closing(open_store(pooler.url)) as store:
+        imported(store, lines)
+        assert exported(store)[1:-1] == lines[1:-1]
+        running(store)  # what the import has set was its transaction's alone
+    assert pooler.refused == []
+    pooler.close()
+    postgres.drop(url)
+
+
+@pytest.mark.parametrize("name", ["ledger.jsonl", "ledger.jsonl.gz"])
+def test_an_export_that_is_stopped(tmp_path, name):
+    """Ctrl-C in the middle of an export leaves nothing behind; a whole one has its name and no
+    other."""
+    with pytest.raises(KeyboardInterrupt), files.writing(str(tmp_path / name)) as file:
+        file.write(b"x" * 10**6)
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+    with files.writing(str(tmp_path / name)) as file:
+        file.write(b"x")
+    assert list(tmp_path.iterdir()) == [tmp_path / name]
 
 
 @pytest.mark.parametrize("table", ["processing_jobs", "poll_runs", "tombstones"])
