@@ -15,8 +15,7 @@ from tracker.schema import queries
 from tracker.store import Store, open_store, server_key
 
 if TYPE_CHECKING:
-    from tracker.moving.exporting import OnRows
-    from tracker.moving.lines import Totals
+    from tracker.moving.lines import OnRows, Totals
 
 Json = dict[str, Any]
 
@@ -92,7 +91,7 @@ def import_ledger(
     from tracker.moving import files, importing
 
     with files.reading(name) as lines:
-        source = importing.Source(lines, name, replace_nul=replace_nul)
+        source = importing.Source(lines, files.called(name), replace_nul=replace_nul)
         store = open_store(place, zone=zone)
         try:
             found = importing.import_ledger(store.database, source, on_rows)

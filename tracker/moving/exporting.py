@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import BinaryIO
 
 from tracker import clock
 from tracker.databases.base import Database
-from tracker.moving.lines import Totals, check_schema, count_rows, header, ledger_lines
-
-OnRows = Callable[[int, int], None]
-"""Called with how many rows were written and how many there are."""
+from tracker.moving.lines import (
+    OnRows,
+    Totals,
+    check_schema,
+    count_rows,
+    header,
+    ledger_lines,
+)
 
 EVERY = 500
 

@@ -27,6 +27,8 @@ def writing(name: str) -> Iterator[BinaryIO]:
     Raises UsageError when it is there already or cannot be made, TrackerError for a full disk.
     """
     if name == PIPE:
+        if sys.stdout is None:
+            raise UsageError("standard output is closed", "name a file")
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
@@ -60,12 +62,19 @@ def _forget(partial: str) -> None:
         Path(partial).unlink()
 
 
+def called(name: str) -> str:
+    """What messages call a file to be read."""
+    return "standard input" if name == PIPE else name
+
+
 @contextmanager
 def reading(name: str) -> Iterator[Iterator[bytes]]:
     """The lines of a file, compressed or not; ``-`` is standard input. Raises UsageError when it
     cannot be read, or is cut off."""
     if name == PIPE:
-        yield _lines(sys.stdin.buffer, "standard input")
+        if sys.stdin is None:
+            raise UsageError("standard input is closed", "name a file")
+        yield _lines(sys.stdin.buffer, called(name))
         return
     try:
         file = Path(name).open("rb")  # noqa: SIM115  # only what opening raises is told so

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from tracker import __version__
 from tracker.databases.base import Database
 from tracker.errors import DatabaseError, Impossible, UsageError
-from tracker.moving.lines import COUNTERS, FORMAT, SCHEMA, Totals, canonical, ledger_lines, row_line
+from tracker.moving.lines import (
+    COUNTERS,
+    FORMAT,
+    SCHEMA,
+    OnRows,
+    Totals,
+    canonical,
+    ledger_lines,
+    row_line,
+)
 from tracker.schema import moving
 from tracker.schema.postgres.border import fitting
 
@@ -18,9 +27,6 @@ BATCH_ROWS, BATCH_BYTES = 1000, 4 * 2**20
 """What is held in memory before it is written."""
 
 VALUES = {str, int, float, bool}
-
-OnRows = Callable[[int, int], None]
-"""Called with how many rows were written and how many there are."""
 
 Batch = tuple[str, list[dict[str, Any]]]
 

@@ -22,6 +22,9 @@ SCHEMA = FILE_STEPS[-1][0]
 COUNTERS = "counters"
 """What looks like a table among the lines: the highest number that each table has given."""
 
+OnRows = Callable[[int, int], None]
+"""Called with how many rows were written and how many there are."""
+
 LARGEST_EXPONENT = 10_000
 _FRACTION = re.compile(r"\d[.eE]")
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
