@@ -33,6 +33,7 @@ FLOORS = [
     "spool",
     "databases",
     "store",
+    "moving",
     "maintenance",
     "archive",
     "cleanup",

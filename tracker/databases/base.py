@@ -68,6 +68,13 @@ class Database(Protocol):
         that only transactions with that name write. It may keep more than that.
         """
 
+    def snapshot(self) -> AbstractContextManager[Database]:
+        """Reads inside the block see the database as it is at one moment, however long it takes;
+        nobody waits for that."""
+
+    def fill(self, table: str, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> None:
+        """Add many rows in the current transaction, the fastest way that there is."""
+
     def write(self, sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         """Run one writing statement in the current transaction; its RETURNING rows."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,26 @@ class Database:
             cursor = self._connection.execute(sql, parameters)
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Database]:
+        """Reads inside the block see the database as it is at one moment; other connections go on
+        reading and writing."""
+        with self._lock:
+            with self._told():
+                self._connection.execute("BEGIN")
+                # The moment is that of the first read.
+                self._connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+            try:
+                yield self
+            finally:
+                self._connection.execute("ROLLBACK")
+
+    def fill(self, table: str, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> None:
+        """Add many rows in the current transaction."""
+        from tracker.schema.moving import insert
+
+        self.write_many(insert(table, columns), rows)
 
     @contextmanager
     def transaction(self, keeps: str = LEDGER) -> Iterator[Database]:
