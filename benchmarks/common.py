@@ -149,11 +149,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d
 
 def summary(values: list[float]) -> dict[str, float]:
     """Minimum, median and maximum."""
-    return {
-        "min": round(min(values), 4),
-        "median": round(statistics.median(values), 4),
-        "max": round(max(values), 4),
-    }
+    found = {"min": min(values), "median": statistics.median(values), "max": max(values)}
+    return {name: round(one, 4) if one < 100 else round(one) for name, one in found.items()}
 
 
 def arguments(description: str, **defaults: int) -> argparse.Namespace:
