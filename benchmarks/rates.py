@@ -61,7 +61,7 @@ class Rates:
     def batch(self) -> Seconds:
         """The command, its start included: ``tracker submit --batch FILE``."""
         file = self.place / "batch.jsonl"
-        lines = (json.dumps({"payload": creates.payload(n)}) for n in range(self.jobs))
+        lines = (json.dumps(creates.payload(n)) for n in range(self.jobs))
         file.write_text("".join(f"{line}\n" for line in lines))
         words = ["submit", "bench", "--batch", str(file), "--no-sync"]
         began = time.perf_counter()
