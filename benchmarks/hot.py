@@ -30,22 +30,25 @@ FROM pg_stat_user_tables WHERE relname = 'processing_jobs'
 def main() -> None:
     args = arguments(__doc__ or "", rows=100_000, live=5_000, polls=30_000, batch=50)
     shape = {"rows": args.rows, "due": args.live, "later": 0}
-    with folder() as place, ledger("postgres", place, **shape) as url:
-        with contextlib.closing(psycopg.connect(url, autocommit=True)) as connection:
+    with (
+        folder() as place,
+        ledger("postgres", place, **shape) as url,
+        contextlib.closing(psycopg.connect(url, autocommit=True)) as connection,
+    ):
 
-            def now() -> tuple[Any, ...]:
-                connection.execute("SELECT pg_stat_clear_snapshot()")
-                return connection.execute(STATISTICS.encode()).fetchone() or ()
+        def now() -> tuple[Any, ...]:
+            connection.execute("SELECT pg_stat_clear_snapshot()")
+            return connection.execute(STATISTICS.encode()).fetchone() or ()
 
-            before = now()
-            store = open_store(url)
-            began = time.perf_counter()
-            _poll(store, args.polls, args.batch)
-            seconds = time.perf_counter() - began
-            store.close()  # which tells the server's statistics
-            while now()[0] - before[0] < 2 * args.polls and time.perf_counter() - began < 600:
-                time.sleep(0.1)
-            after = now()
+        before = now()
+        store = open_store(url)
+        began = time.perf_counter()
+        _poll(store, args.polls, args.batch)
+        seconds = time.perf_counter() - began
+        store.close()  # which tells the server's statistics
+        while now()[0] - before[0] < 2 * args.polls and time.perf_counter() - began < 600:
+            time.sleep(0.1)
+        after = now()
     updates, hot, elsewhere, vacuums, log = (
         new - old for new, old in zip(after[:5], before[:5], strict=True)
     )

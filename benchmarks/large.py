@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import re
@@ -15,6 +16,7 @@ from typing import Any
 from tracker import clock
 from tracker.store import open_store
 
+DIALECTS = ("sqlite", "postgres")
 TESTS = Path(__file__).parent.parent / "tests"
 KEEPER = """
 import sys, postgres
@@ -67,6 +69,21 @@ SELECT substr(stamp, 1, 8) || '-' || substr(stamp, 9) || '-7' || substr(word, 1,
         + CASE WHEN place < :due THEN 0 ELSE 86400 END) END
 FROM r, lpad(to_hex((extract(epoch FROM begun) * 1000)::bigint), 12, '0') AS stamp
 """.replace("COLUMNS", COLUMNS)
+
+
+def with_databases(description: str, **defaults: int) -> argparse.Namespace:
+    """``--json``, ``--database``, and an option for each of `defaults`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--database", choices=(*DIALECTS, "both"), default="both")
+    for name, value in defaults.items():
+        parser.add_argument(f"--{name}", type=int, default=value, help=f"default: {value}")
+    return parser.parse_args()
+
+
+def dialects_of(args: argparse.Namespace) -> tuple[str, ...]:
+    """What ``--database`` means."""
+    return DIALECTS if args.database == "both" else (args.database,)
 
 
 @contextlib.contextmanager

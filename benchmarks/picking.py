@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from common import folder, report
-from large import ledger
+from large import DIALECTS, dialects_of, ledger
 
 from tracker import clock
 from tracker.databases.base import ROWS
@@ -29,11 +29,10 @@ AT_ONCE = {50: 1, 1000: 5}
 
 def main() -> None:
     args = _arguments()
-    dialects = ("sqlite", "postgres") if args.database == "both" else (args.database,)
     figures: dict[str, Any] = {}
     with folder() as place:
         for rows in args.rows:
-            for dialect in dialects:
+            for dialect in dialects_of(args):
                 shape = {"rows": rows, "due": min(DUE, rows // 5), "later": min(LATER, rows // 10)}
                 with ledger(dialect, place, **shape) as where:
                     store = open_store(where)
@@ -82,7 +81,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--loud", action="store_true", help="tell each figure when it is there")
-    parser.add_argument("--database", choices=("sqlite", "postgres", "both"), default="both")
+    parser.add_argument("--database", choices=(*DIALECTS, "both"), default="both")
     parser.add_argument("--rows", type=numbers, default=[10_000, 1_000_000], metavar="N,N")
     parser.add_argument("--picks", type=int, default=500, help="default: 500")
     return parser.parse_args()
