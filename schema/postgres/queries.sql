@@ -296,6 +296,10 @@ SELECT
     )
     AND NOT EXISTS (SELECT 1 FROM services WHERE next_refresh_at <= now())
     AND NOT EXISTS (
+        SELECT 1 FROM operations
+        WHERE state = 'pending' AND sent_at IS NOT NULL AND lease_until <= now()
+    )
+    AND NOT EXISTS (
         SELECT 1 FROM polled CROSS JOIN LATERAL (
             SELECT j.next_poll_at FROM processing_jobs AS j
             WHERE j.status = 'processing' AND j.service = polled.service

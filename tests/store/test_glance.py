@@ -83,6 +83,10 @@ TO_DO: dict[str, Callable[[Store], object]] = {
         sql(store, "UPDATE operations SET priority = 3"),
     ),
     "a poller to watch": lambda store: store.beat(poller_row("p")),
+    "a create whose fate nobody will tell": lambda store: (
+        submitted(store),
+        store.record_intent(claim_operations(store, lease=-1.0), "p1"),
+    ),
     "a listing due": lambda store: sql(store, LISTED, [PAST]),
     "a cleanup due": meta("next_cleanup_at", PAST),
     "a clock that went back": meta("last_now", FUTURE),
