@@ -33,7 +33,7 @@ def test_where_it_is(project):
     """`db status` and `db migrate` tell of a database on a server, without its password."""
     url = project.env["TRACKER_DB"].replace("//tracker@", "//tracker:hunter2@")
     done = project.json("db", "migrate", "--db", url)
-    assert done["steps"] == ["0001_ledger"] and done["backup"] is None
+    assert done["steps"] == ["0001_ledger", "0002_vacuum"] and done["backup"] is None
     found = project.json("db", "status", "--db", url)
     assert found["pending_steps"] == [] and found["bytes"] > 0 and found["postgres"]
     assert "hunter2" not in str(done) + str(found)
