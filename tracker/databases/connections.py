@@ -40,11 +40,17 @@ _BUSY = {
     "57P03": "is starting up or shutting down",
     "25P03": "ended a transaction that had nothing to do",
 }
+READ_ONLY = "25006"
+
 _HINTS = {
-    "25006": ("is read-only", "name the primary server with --db"),
     "42501": ("does not let this user do that", "grant the user the right to create tables"),
     "53100": ("cannot grow: the disk is full", "free some space and try again"),
 }
+
+
+class ReadOnly(DatabaseBusy):
+    """The server takes no writes: it is a replica, or about to be the primary. Whoever waits for a
+    command is told at once; a poller goes on trying."""
 
 
 class Connections:
@@ -103,6 +109,7 @@ class Connections:
             min_size=0,
             max_size=MOST,
             num_workers=1,
+            reconnect_timeout=1.0,
             open=True,
         )
 
@@ -115,9 +122,11 @@ class Connections:
             connection = self._wait()
             try:
                 yield connection
-            except BaseException:
+            except BaseException as error:
                 with suppress(psycopg.Error):
                     connection.rollback()
+                if isinstance(error, ReadOnly | psycopg.errors.ReadOnlySqlTransaction):
+                    connection.close()  # the next one may lead to the server that took over
                 raise
             finally:
                 self._pool.putconn(connection)
@@ -159,6 +168,9 @@ class Connections:
         import psycopg
 
         code = getattr(error, "sqlstate", None)
+        if code == READ_ONLY:
+            hint = "name the primary server with --db"
+            return ReadOnly(f"database {self.name} is read-only", hint)
         if code in _BUSY:
             return self._busy(_BUSY[code])
         if code in _HINTS:
