@@ -158,7 +158,7 @@ class Yard:
 
     def __init__(self, folder: Path, service: Service) -> None:
         self.folder, self.service = folder, service
-        self.ledger = folder / "tracker.db"
+        self.ledger: Path | str = folder / "tracker.db"
         self._started: list[subprocess.Popen[str]] = []
         self.configure()
 
@@ -239,14 +239,15 @@ class Yard:
             for number in range(count):
                 tracker.submit(service, {"marker": f"m{number}"}, sync=False)
 
-    def adopt(self, jobs: Iterable[str]) -> None:
-        """Put jobs that run at the service on record, all due now, in one transaction."""
+    def adopt(self, jobs: Iterable[str], due: float = 0.0) -> None:
+        """Put jobs that run at the service on record, in one transaction; all are due in so many
+        seconds."""
         store = open_store(self.ledger)
         try:
             with store.database.transaction():
                 for server_id in jobs:
                     job = ProcessingJob(ids.new_id(), "mill", Status.PROCESSING, server_id)
-                    store.adopt(job, server_key("mill", server_id), 0.0)
+                    store.adopt(job, server_key("mill", server_id), due)
         finally:
             store.close()
 
@@ -308,10 +309,14 @@ class Yard:
             )
         }
 
+    def is_whole(self) -> bool:
+        """Whether the database says so of itself."""
+        return self.rows("PRAGMA integrity_check") == [("ok",)]
+
     def check(self) -> None:
         """What holds for every ledger that has come to rest: it is whole, every finished job was
         finished once, with one result if it completed, and nobody holds anything."""
-        assert self.rows("PRAGMA integrity_check") == [("ok",)]
+        assert self.is_whole()
         finalized = Counter(
             row[0]
             for row in self.rows("SELECT local_id FROM job_events WHERE type = 'job:finalized'")

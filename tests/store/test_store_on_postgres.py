@@ -12,11 +12,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from bouncer import Bouncer
 from ledgers import DONE, RUNNING, claim, polled, running, spooled, sql, submitted, types
 from pooler import Pooler
 from proxy import Proxy
 
 from tracker import clock
+from tracker.databases import postgres as postgres_database
+from tracker.databases import servers
 from tracker.databases.base import LEDGER, ROWS
 from tracker.databases.migrate import migrate
 from tracker.databases.postgres import Database
@@ -281,6 +284,16 @@ def test_a_newer_ledger(opened, url):
         open_store(url)
 
 
+def test_a_migration_takes_its_time(opened, url, monkeypatch):
+    """A step may take longer than a statement of daily work: nobody would ever get past it."""
+    opened()
+    monkeypatch.setattr(postgres_database, "BEGIN", "BEGIN; SET LOCAL statement_timeout = '1s'")
+    monkeypatch.setattr(servers, "STEPS", [*servers.STEPS, ("0002_slow", "slow")])
+    monkeypatch.setattr(servers, "script", lambda dialect, name: "SELECT pg_sleep(1.2)")
+    assert opened().get_meta("ledger_id")
+    assert columns_on(url)
+
+
 SECRET = "hunter2"
 
 
@@ -362,10 +375,11 @@ def test_a_value_that_breaks_a_constraint_is_not_told(opened):
     assert SECRET not in str(error.value) and isinstance(store.database, Database)
 
 
-def test_behind_a_pooler(url):
+@pytest.mark.parametrize("kind", [Bouncer, Pooler], ids=["pgbouncer", "stand-in"])
+def test_behind_a_pooler(url, kind):
     """B10: behind a pooler that gives each transaction another connection, and keeps nothing of a
     session, many processes work over few connections as they do without it."""
-    pooler = Pooler(url, 2)
+    pooler = kind(url, 2)
     stores = [open_store(pooler.url) for _ in range(5)]
 
     def work(store: Store) -> int:
@@ -377,7 +391,11 @@ def test_behind_a_pooler(url):
 
     assert at_once(*(lambda one=one: work(one) for one in stores)) == [2] * 5
     assert [event.seq for event in stores[0].events()] == list(range(1, stores[1].last_event() + 1))
-    assert pooler.transactions > 25 and pooler.refused == []
+    # This one is asked for through the pooler too.
+    count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    assert 1 <= stores[0].database.read(count)[0][0] <= 2
+    if isinstance(pooler, Pooler):
+        assert pooler.transactions > 25 and pooler.refused == []
     for one in stores:
         one.close()
     pooler.close()
