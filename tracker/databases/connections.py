@@ -29,6 +29,8 @@ _HOPELESS = re.compile(
 )
 """Refusals that no patience ends. There is no code to tell them by: libpq has only their text."""
 
+_FULL = re.compile(r"too many (clients|connections)|connection slots are reserved")
+
 _BUSY = {
     "40001": "was changed by somebody else at the same time",
     "40P01": "is locked by another process",
@@ -182,6 +184,8 @@ class Connections:
             return DatabaseError(f"database {self.name} failed: {said}")
         if _HOPELESS.search(said):
             return DatabaseError(f"database {self.name} refuses: {said}", "check --db")
+        if _FULL.search(said):
+            return self._busy("has no connection left")
         return DatabaseBusy(
             f"database {self.name} cannot be reached: {said}", "is the server running?"
         )
