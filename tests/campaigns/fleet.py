@@ -71,11 +71,11 @@ class Fleet(Yard):
         )
 
     def spread(self, seconds: float) -> None:
-        """Have the running jobs be due one after another, over so many seconds."""
-        self.write(
-            "UPDATE processing_jobs SET next_poll_at = clock_timestamp()"
-            f" + random() * interval '{seconds} seconds' WHERE status = 'processing'"
-        )
+        """Have all that is on record be due one after another, over so many seconds from now on."""
+        then = f"clock_timestamp() + random() * interval '{seconds} seconds'"
+        running = "WHERE status = 'processing'"
+        self.write(f"UPDATE processing_jobs SET next_poll_at = {then} {running}")
+        self.write(f"UPDATE operations SET next_attempt_at = {then}")
 
     def follow(self) -> subprocess.Popen[str]:
         """A reader of all events that there will be."""

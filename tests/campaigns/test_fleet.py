@@ -12,13 +12,15 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from fleet import POLLERS, Crew, Fleet, calls_by_job
 from postgres import ON, Postgres
-from yard import FULL, Service, wait_for
+from yard import FULL, PATIENCE, Service, wait_for
 
 whole = pytest.mark.skipif(not FULL, reason="a part of the whole campaign")
 pytestmark = pytest.mark.skipif(ON != "sqlite", reason="has its server on either run")
@@ -55,11 +57,11 @@ def man(fleet: Fleet, lives: tuple[float, float] | None) -> Crew:
     twice."""
     poll = f'first = "1s"\nevery = "{EVERY}s"\nmax_per_minute = 30'
     fleet.configure(idempotency="none", poll=poll, timeout="30s")
-    fleet.adopt(fleet.service.make(JOBS), due=3600)
-    crew = Crew(fleet, lives)
-    fleet.spread(EVERY)
-    crew.get_up()
     fleet.submit(CREATES)
+    fleet.adopt(fleet.service.make(JOBS))
+    fleet.spread(EVERY)
+    crew = Crew(fleet, lives)
+    crew.get_up()
     return crew
 
 
@@ -75,7 +77,7 @@ def test_killed_pollers(
 ) -> None:
     """P4, B10: four pollers that are killed and restarted at random, also while their server is
     restarted, finish each job once, and no due job waits longer than 10 s for a living one."""
-    fleet = make_fleet(own_postgres, keys=False, life=[0, SECONDS * 0.9], status=[0, 0.1])
+    fleet = make_fleet(own_postgres, keys=False, life=[SECONDS / 2, SECONDS * 1.5], status=[0, 0.1])
     load = os.getloadavg()[0]
     reader = fleet.follow()
     crew = man(fleet, LIVES)
@@ -85,7 +87,7 @@ def test_killed_pollers(
     ]
     began = time.monotonic()
     crew.serve(SECONDS, *acts)
-    crew.finish(6 * LATE + EVERY)
+    crew.finish(SECONDS + 6 * LATE + EVERY)
     took = time.monotonic() - began
     fleet.check()
     record = fleet.service.record()
@@ -116,9 +118,9 @@ def test_restarts_of_the_server(make_fleet: MakeFleet, own_postgres: Postgres, h
     jobs, every = (1000, 20) if FULL else (40, 10)
     fleet = make_fleet(own_postgres, life=[6, 12], status=[1.0, 3.0], result=100)
     fleet.configure(poll=f'first = "1s"\nevery = "{every}s"\nmax_per_minute = 30', timeout="30s")
-    fleet.adopt(fleet.service.make(jobs), due=3600)
-    crew = Crew(fleet)
+    fleet.adopt(fleet.service.make(jobs))
     fleet.spread(every)
+    crew = Crew(fleet)
     crew.get_up()
     if how == "away":
         crew.serve(12, (0.3, own_postgres.end), (0.8, lambda: own_postgres.restart("fast")))
@@ -134,6 +136,26 @@ def test_restarts_of_the_server(make_fleet: MakeFleet, own_postgres: Postgres, h
     assert fleet.statuses() == {"completed": jobs} and fleet.repeated_events() == []
     assert fleet.close_polls(every / 2) == 0 and results == dict.fromkeys(results, 1)
     assert len(results) == jobs and "released" not in crew.said()
+
+
+@whole
+def test_a_table_that_is_locked(make_fleet: MakeFleet, postgres: Postgres) -> None:
+    """B10: while another session locks a table for longer than one waits, a command ends with one
+    line that says so, and a poller goes on when the lock is gone."""
+    fleet = make_fleet(postgres, life=[5, 10])
+    fleet.adopt(fleet.service.make(20))
+    poller = fleet.start("run", "--quiet")
+    wait_for(fleet.service.polls_of, "a poll")
+    with closing(psycopg.connect(fleet.url)) as other:
+        other.execute("LOCK TABLE processing_jobs, meta IN ACCESS EXCLUSIVE MODE")
+        listing = fleet.start("list")
+        assert listing.wait(PATIENCE) == 6
+        [line] = fleet.said(listing)[1].splitlines()
+        assert "is locked by another process" in line
+        assert poller.poll() is None, fleet.said(poller)
+    wait_for(fleet.is_quiet, "the end of all jobs")
+    assert fleet.stop(poller) == 0
+    fleet.check()
 
 
 def check_creates(fleet: Fleet, record: dict[str, Any]) -> int:

@@ -235,19 +235,21 @@ class Yard:
 
     def submit(self, count: int, service: str = "mill") -> None:
         """Record `count` jobs, marked m0, m1 …, without attempting them."""
-        with Tracker(self.folder / "tracker.toml") as tracker:
+        with (
+            Tracker(self.folder / "tracker.toml") as tracker,
+            tracker.store.database.transaction(),
+        ):
             for number in range(count):
                 tracker.submit(service, {"marker": f"m{number}"}, sync=False)
 
-    def adopt(self, jobs: Iterable[str], due: float = 0.0) -> None:
-        """Put jobs that run at the service on record, in one transaction; all are due in so many
-        seconds."""
+    def adopt(self, jobs: Iterable[str]) -> None:
+        """Put jobs that run at the service on record, all due now, in one transaction."""
         store = open_store(self.ledger)
         try:
             with store.database.transaction():
                 for server_id in jobs:
                     job = ProcessingJob(ids.new_id(), "mill", Status.PROCESSING, server_id)
-                    store.adopt(job, server_key("mill", server_id), due)
+                    store.adopt(job, server_key("mill", server_id), 0.0)
         finally:
             store.close()
 

@@ -135,7 +135,7 @@ def trouble(project, postgres):
 
 
 TOLD = {
-    "full": "too many connections for role",
+    "full": "has no connection left",
     "read-only": "is read-only",
     "closed": "is not currently accepting connections",
     "moved": "does not exist",
@@ -169,6 +169,16 @@ def test_a_poller_goes_on_after_trouble(project, trouble, service, kind):
     poller.signal(signal.SIGTERM)
     done = poller.end()
     assert done.code == 0, done
+
+
+def test_a_database_that_is_dropped(project, trouble, service):
+    """B10: what cannot be over soon ends a poller, with exit 6 and one line that says what."""
+    project.add("srv-1")
+    poller = project.start("run")
+    service.wait_for(2, "GET", "/jobs/srv-1")
+    trouble.run(f"DROP DATABASE {trouble.name} WITH (FORCE)")
+    done = poller.end(40)
+    assert done.code == 6 and "does not exist" in done.err.splitlines()[-1], done
 
 
 def test_connections_that_break_all_the_time(project, trouble, service):
