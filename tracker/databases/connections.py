@@ -111,6 +111,7 @@ class Connections:
             min_size=0,
             max_size=MOST,
             num_workers=1,
+            # Later on it would double its pause up to minutes; whoever asks tries again anyway.
             reconnect_timeout=1.0,
             open=True,
         )
