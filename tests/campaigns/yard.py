@@ -158,7 +158,7 @@ class Yard:
 
     def __init__(self, folder: Path, service: Service) -> None:
         self.folder, self.service = folder, service
-        self.ledger = folder / "tracker.db"
+        self.ledger: Path | str = folder / "tracker.db"
         self._started: list[subprocess.Popen[str]] = []
         self.configure()
 
@@ -235,7 +235,10 @@ class Yard:
 
     def submit(self, count: int, service: str = "mill") -> None:
         """Record `count` jobs, marked m0, m1 …, without attempting them."""
-        with Tracker(self.folder / "tracker.toml") as tracker:
+        with (
+            Tracker(self.folder / "tracker.toml") as tracker,
+            tracker.store.database.transaction(),
+        ):
             for number in range(count):
                 tracker.submit(service, {"marker": f"m{number}"}, sync=False)
 
@@ -308,10 +311,14 @@ class Yard:
             )
         }
 
+    def is_whole(self) -> bool:
+        """Whether the database says so of itself."""
+        return self.rows("PRAGMA integrity_check") == [("ok",)]
+
     def check(self) -> None:
         """What holds for every ledger that has come to rest: it is whole, every finished job was
         finished once, with one result if it completed, and nobody holds anything."""
-        assert self.rows("PRAGMA integrity_check") == [("ok",)]
+        assert self.is_whole()
         finalized = Counter(
             row[0]
             for row in self.rows("SELECT local_id FROM job_events WHERE type = 'job:finalized'")

@@ -15,7 +15,7 @@ from zlib import crc32
 
 from tracker import clock
 from tracker.databases.base import LEDGER, ROWS, Parameters
-from tracker.databases.connections import Connections
+from tracker.databases.connections import Connections, ReadOnly
 from tracker.errors import DatabaseBusy, Impossible
 from tracker.schema.postgres import translated
 from tracker.schema.postgres.border import as_rows, fitting
@@ -258,8 +258,8 @@ class Database:
             return act()
         try:
             return act()
-        except DatabaseBusy:
-            if not self._connections.were_there:
+        except DatabaseBusy as error:
+            if isinstance(error, ReadOnly) or not self._connections.were_there:
                 raise
             return _again_and_again(act)
 
