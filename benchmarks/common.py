@@ -177,8 +177,9 @@ def report(args: argparse.Namespace, name: str, figures: dict[str, Any]) -> None
         print(json.dumps(document, indent=2))
         return
     print(name)
+    width = max(map(len, figures), default=0) + 2
     for key, value in figures.items():
-        print(f"  {key:<50}{value}")
+        print(f"  {key:<{width}}{value}")
 
 
 @contextlib.contextmanager

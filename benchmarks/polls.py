@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import statistics
 import sys
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Any
 
 from common import folder, report, summary
 from peers import Task
-from race import Speeds, best, contestants, missing, place_for, race, ratios, rounds
+from race import Run, Runs, best, contestants, missing, place_for, race, ratios, rounds
 from servers import nginx, postgres
 
 REQUESTS, CURL = "tracker, requests, SQLite", "tracker, curl, SQLite"
@@ -39,19 +40,25 @@ AGAINST = {  # somebody, and who is one time as fast
 }
 
 
-def figures(speeds: Speeds) -> dict[str, Any]:
-    """Everybody's speed, and the ratios that were asked for, round by round."""
-    told: dict[str, Any] = {name: summary(values) for name, values in speeds.items()}
+def figures(runs: Runs) -> dict[str, Any]:
+    """Everybody's speed and CPU a call, and the ratios that were asked for, round by round."""
+    told: dict[str, Any] = {
+        name: {
+            **summary([run.speed for run in found]),
+            "cpu_us": round(statistics.median(run.cpu_us for run in found)),
+        }
+        for name, found in runs.items()
+    }
     for name, others in AGAINST.items():
         for other in others:
-            if name in speeds and other in speeds:
-                told[f"{name} / {other}"] = summary(ratios(speeds, name, [other]))
-    peers = [name for name in speeds if not name.startswith(("tracker", "bare"))]
+            if name in runs and other in runs:
+                told[f"{name} / {other}"] = summary(ratios(runs, name, [other]))
+    peers = [name for name in runs if not name.startswith(("tracker", "bare"))]
     for name in (REQUESTS, CURL, POSTGRES) if peers else ():
-        if name in speeds:
-            told[f"{name} / best peer"] = summary(ratios(speeds, name, peers))
+        if name in runs:
+            told[f"{name} / best peer"] = summary(ratios(runs, name, peers))
     if peers:
-        told["best peer"] = best(speeds, peers)
+        told["best peer"] = best(runs, peers)
     return told
 
 
@@ -95,10 +102,11 @@ def measure(args: argparse.Namespace, names: list[str]) -> dict[str, Any]:
     return told
 
 
-def _run(task: Task, server: str, name: str) -> float:
-    speed = race(name, task, server)
-    print(f"  {name:<45}{speed:>9.0f}/s   load {os.getloadavg()[0]:.1f}", file=sys.stderr)
-    return speed
+def _run(task: Task, server: str, name: str) -> Run:
+    run = race(name, task, server)
+    told = f"{run.speed:>9.0f}/s {run.cpu_us:>7.0f} us of CPU   load {os.getloadavg()[0]:.1f}"
+    print(f"  {name:<45}{told}", file=sys.stderr)
+    return run
 
 
 def main() -> None:

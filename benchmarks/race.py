@@ -8,8 +8,9 @@ import multiprocessing
 import os
 import shutil
 import statistics
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -40,8 +41,17 @@ def missing() -> dict[str, str]:
     }
 
 
-def race(name: str, task: Task, server: str) -> float:
-    """Calls a second of one contestant. What nginx counted, and what is on record, is checked."""
+@dataclass(frozen=True)
+class Run:
+    """How many calls a second, and how much of its own processes' CPU each took: what a busy
+    machine changes less. A database server's is not in it."""
+
+    speed: float
+    cpu_us: float
+
+
+def race(name: str, task: Task, server: str) -> Run:
+    """One contestant, once. What nginx counted, and what is on record, is checked."""
     kind = contestants()[name]
     task = _prepared(name, kind, task, server)
     children: list[tuple[BaseProcess, Connection]] = []
@@ -62,7 +72,8 @@ def race(name: str, task: Task, server: str) -> float:
             pipe.close()
             process.join(10)
             process.kill()
-    return task.jobs / (max(end for _, end in times) - min(began for began, _ in times))
+    taken = max(end for _, end, _ in times) - min(began for began, _, _ in times)
+    return Run(task.jobs / taken, 1e6 * sum(cpu for _, _, cpu in times) / task.jobs)
 
 
 def _prepared(name: str, kind: type[Contestant], task: Task, server: str) -> Task:
@@ -100,8 +111,9 @@ def _child(pipe: Connection, name: str, task: Task, first: bool) -> None:
     os.sync()  # what was written down goes to the disk now, not while the clock runs
     pipe.send("ready")
     pipe.recv()
-    began = now()
-    pipe.send((began, contestant.run()))
+    began, used = now(), time.process_time()
+    ended = contestant.run()
+    pipe.send((began, ended, time.process_time() - used))
     try:
         pipe.recv()
         pipe.send(contestant.recorded())
@@ -109,31 +121,30 @@ def _child(pipe: Connection, name: str, task: Task, first: bool) -> None:
         pass  # only the first is asked
 
 
-Speeds = dict[str, list[float]]
+Runs = dict[str, list[Run]]
 
 
-def rounds(names: list[str], count: int, run: Callable[[str], float]) -> Speeds:
+def rounds(names: list[str], count: int, run: Callable[[str], Run]) -> Runs:
     """`count` rounds in which everybody runs once, each beginning with somebody else."""
-    speeds: Speeds = {name: [] for name in names}
+    runs: Runs = {name: [] for name in names}
     for number in range(count):
         start = number % len(names)
         for name in names[start:] + names[:start]:
-            speeds[name].append(run(name))
-    return speeds
+            runs[name].append(run(name))
+    return runs
 
 
-def ratios(speeds: Speeds, name: str, peers: list[str]) -> list[float]:
+def ratios(runs: Runs, name: str, peers: list[str]) -> list[float]:
     """How many times as fast as the fastest of `peers` somebody was, round by round."""
-    count = len(speeds[name])
     return [
-        speeds[name][number] / max(speeds[peer][number] for peer in peers)
-        for number in range(count)
+        run.speed / max(runs[peer][number].speed for peer in peers)
+        for number, run in enumerate(runs[name])
     ]
 
 
-def best(speeds: Speeds, peers: list[str]) -> str:
+def best(runs: Runs, peers: list[str]) -> str:
     """Who of them had the highest median."""
-    return max(peers, key=lambda name: statistics.median(speeds[name]))
+    return max(peers, key=lambda name: statistics.median(run.speed for run in runs[name]))
 
 
 def place_for(folder: Path, concurrency: int) -> Path:

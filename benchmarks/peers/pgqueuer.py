@@ -14,8 +14,9 @@ from peers.bare import checked
 
 NEEDS = {"pgqueuer, PostgreSQL": "pgqueuer"}
 
-BATCH = 25
-"""Jobs a claim, as the guide's example; the default is 10."""
+BATCH = 50
+"""Jobs a claim: the guide advises more than the default of 10 for short jobs. Of 10, 25, 50 and 100
+it was the best or close to it."""
 
 
 class Pgqueuer(Contestant):
