@@ -71,9 +71,10 @@ def main() -> None:
     # The median of the last fifth, as memory goes up and down with what is in flight.
     fifth = max(args.samples // 5, 1)
     early, late = samples[max(args.samples // 10, 1) :][:fifth], samples[-fifth:]
-    growth = sorted(one.megabytes for one in late)[fifth // 2] - sorted(
-        one.megabytes for one in early
-    )[fifth // 2]
+    growth = (
+        sorted(one.megabytes for one in late)[fifth // 2]
+        - sorted(one.megabytes for one in early)[fifth // 2]
+    )
     report(
         args,
         "a day of polling",
