@@ -17,6 +17,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from warm import FORKED, warm
+
 from tracker import Tracker, ids
 from tracker.model import ProcessingJob, Status
 from tracker.store import open_store, server_key
@@ -84,6 +86,15 @@ def wait_for(condition: Callable[[], Any], what: str, patience: float = PATIENCE
         assert time.monotonic() < latest, f"waited {patience:g} s for: {what}"
         time.sleep(0.02)
     return found
+
+
+def _environment() -> dict[str, str]:
+    """What commands see: nothing that is said of Tracker to the tests."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.lower().endswith("_proxy") and not name.startswith("TRACKER_")
+    }
 
 
 def listens(process: subprocess.Popen[str]) -> bool:
@@ -174,16 +185,11 @@ class Yard:
         """The command `tracker`, or another `program`, running; see `said` for its output."""
         count = len(self._started)
         out, err = (self.folder / f"{count}.{end}" for end in ("out", "err"))
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.lower().endswith("_proxy") and not name.startswith("TRACKER_")
-        }
         with out.open("w") as stdout, err.open("w") as stderr:
             process = subprocess.Popen(
                 [*program, *arguments],
                 cwd=self.folder,
-                env=environment,
+                env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -200,7 +206,12 @@ class Yard:
         return out.read_text(), err.read_text()
 
     def run(self, *arguments: str, code: int = 0) -> str:
-        """The standard output of a command that ends with `code`."""
+        """The standard output of a command that ends with `code`: the installed one, or a fork
+        that does what that does."""
+        if FORKED:
+            ended = warm().run(arguments, self.folder, _environment(), None, PATIENCE)
+            assert ended.code == code, ended
+            return ended.out.decode()
         process = self.start(*arguments)
         assert process.wait(PATIENCE) == code, self.said(process)
         return self.said(process)[0]
