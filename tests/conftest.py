@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from postgres import ON, Ledger, new_database, own_postgres, postgres
+from postgres import DATABASES, Ledger, database, new_database, own_postgres, postgres, template
 from s3server import S3Server, s3
 from service import JobService
-from warm import FORKED, warm
+from warm import FORKED, Forked, warm
 
 from tracker import Tracker
 
-__all__ = ["new_database", "own_postgres", "postgres", "s3"]
+__all__ = ["database", "new_database", "own_postgres", "postgres", "s3", "template"]
 
 TRACKER = Path(sys.executable).with_name("tracker")
 
@@ -96,7 +96,7 @@ class Done(NamedTuple):
 class Running:
     """A command that has not ended."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | Forked) -> None:
         self.process = process
 
     def signal(self, number: int) -> None:
@@ -115,10 +115,12 @@ class Running:
 
 
 class Project:
-    """``run`` and its relatives start the installed command as a shell would, in this folder, with
-    an environment that says nothing of Tracker."""
+    """``run`` and its relatives start the command as a shell would, in this folder, with an
+    environment that says nothing of Tracker."""
 
     command = TRACKER
+    installed = not FORKED
+    """Whether to start what is installed; else a fork does what that does (`warm.py`)."""
     server: Ledger | None = None
     """Where the ledger is, if not in a file."""
 
@@ -151,7 +153,7 @@ class Project:
         ``None`` removes a key."""
         service = _merged({"base_url": self.url, **deepcopy(DOCS)}, docs or {})
         # Where it is beside a file; two ledgers on one server are no reason to share it.
-        place = {"folder": "tracker.db.files"} if self.server else {}
+        place = {"database": self.server.url, "folder": "tracker.db.files"} if self.server else {}
         tables = _merged({**place, "services": {"docs": service}}, top)
         lines = [f"{key} = {_toml(value)}\n" for key, value in tables.items()]
         self.toml.write_text("".join(lines), "utf-8")
@@ -174,11 +176,24 @@ class Project:
         return bucket
 
     def start(self, *arguments: str | Path, stdin: bytes | None = None, **env: str) -> Running:
-        """Start a command; it is killed with the test."""
+        """Start a command, or what does the same (`installed`); it is killed with the test."""
+        words, env = list(map(str, arguments)), self.env | env
+        installed = self.installed or self.prefix or "PYTHONPATH" in env
+        running = Running(
+            self._popen(words, stdin, env)
+            if installed
+            else warm().start(words, self.path, env, stdin or b"")
+        )
+        self._started.append(running)
+        return running
+
+    def _popen(
+        self, words: list[str], stdin: bytes | None, env: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [*self.prefix, str(self.command), *map(str, arguments)],
+            [*self.prefix, str(self.command), *words],
             cwd=self.path,
-            env=self.env | env,
+            env=env,
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -188,9 +203,7 @@ class Project:
             process.stdin.write(stdin)
             process.stdin.close()
             process.stdin = None
-        running = Running(process)
-        self._started.append(running)
-        return running
+        return process
 
     def run(
         self,
@@ -199,17 +212,8 @@ class Project:
         timeout: float = 40,
         **env: str,
     ) -> Done:
-        """Run a command to its end: the installed one, or a fork that does what that does."""
-        if (
-            not FORKED
-            or self.prefix
-            or self.command != TRACKER
-            or any("PYTHON" in one for one in env)
-        ):
-            return self.start(*arguments, stdin=stdin, **env).end(timeout)
-        return _done(
-            *warm().run(list(map(str, arguments)), self.path, self.env | env, stdin, timeout)
-        )
+        """Run a command to its end."""
+        return self.start(*arguments, stdin=stdin, **env).end(timeout)
 
     def ok(self, *arguments: str | Path, stdin: bytes | None = None, **env: str) -> Done:
         """Run a command that exits 0."""
@@ -382,6 +386,19 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return (os.cpu_count() or 1) + 1
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The one mark."""
+    config.addinivalue_line("markers", "once(database, why): on this database only")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Whatever has a ledger runs on each database, unless it is marked, or brings its own."""
+    if "database" in metafunc.fixturenames and "new_database" not in metafunc.fixturenames:
+        mark = metafunc.definition.get_closest_marker("once")
+        on = [one for one in DATABASES if mark is None or one == mark.args[0]]
+        metafunc.parametrize("database", on, indirect=True)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def interruptible() -> None:
     """Commands started here meet Ctrl-C as they would in a terminal, also where the tests run in
@@ -403,7 +420,7 @@ def project(
     tmp_path: Path,
     service: JobService,
     monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
+    database: Ledger | None,
 ) -> Iterator[Project]:
     """A folder with a tracker.toml whose service `docs` is `service`; `tracker` runs in it."""
     for name in list(os.environ):
@@ -411,8 +428,8 @@ def project(
             monkeypatch.delenv(name)
     one = Project(tmp_path / "project", service.url)
     one.configure()
-    if ON == "postgres":
-        one.use(Ledger(request.getfixturevalue("new_database")()))
+    if database:
+        one.use(database)
     yield one
     service.release()
     one.close()

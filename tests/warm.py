@@ -1,8 +1,8 @@
 """Commands without the 0.2 s of CPU that starting Python and importing costs each of them.
 
 A process that has imported all of `tracker` forks for each command. The fork runs the function
-that the installed `tracker` runs, in a process, folder and environment of its own, with files as
-its standard streams. `tests/commands/test_installed.py` runs each command as it is installed;
+that the installed `tracker` runs, in a process, folder and environment of its own, on pipes of
+its own. `tests/commands/test_installed.py` runs each command as it is installed;
 `TRACKER_TEST_COMMAND=installed` does so in all tests.
 """
 
@@ -19,24 +19,75 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from multiprocessing.connection import wait
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 FORKED = os.environ.get("TRACKER_TEST_COMMAND") != "installed"
-"""Whether commands that are run to their end may be forks."""
+"""Whether commands may be forks."""
+
+WIDTH = 12
+"""Bytes of a process id or exit code on its way."""
 
 
-class Ended(NamedTuple):
-    """How a command ended; `code` is minus the signal that ended it."""
+class Forked:
+    """A command that runs, or has ended; as `subprocess.Popen`, as far as tests need that."""
 
-    code: int
-    out: bytes
-    err: bytes
+    def __init__(self, pid: int, told: socket.socket, out: int, err: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self.stdout, self.stderr = os.fdopen(out, "rb", 0), os.fdopen(err, "rb", 0)
+        self._told = told
+
+    def poll(self) -> int | None:
+        """The exit code, or minus the signal, if it has ended."""
+        if self.returncode is None and wait([self._told], 0):
+            self.returncode = _told(self._told)
+            self._told.close()
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        """Wait until it has ended."""
+        if self.returncode is None and not wait([self._told], timeout):
+            raise subprocess.TimeoutExpired("tracker", timeout)
+        code = self.poll()
+        assert code is not None
+        return code
+
+    def communicate(self, timeout: float = 20) -> tuple[bytes, bytes]:
+        """The rest of its output, once it has ended."""
+        latest = time.monotonic() + timeout
+        found = {self.stdout: b"", self.stderr: b""}
+        reading = set(found)
+        while reading:
+            ready = wait(reading, max(latest - time.monotonic(), 0))
+            if not ready:
+                raise subprocess.TimeoutExpired("tracker", timeout)
+            for stream in ready:
+                chunk = stream.read(1 << 16)
+                found[stream] += chunk
+                if not chunk:
+                    reading.discard(stream)
+        self.wait(max(latest - time.monotonic(), 1))
+        for stream in found:
+            stream.close()
+        return found[self.stdout], found[self.stderr]
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Have it end at once."""
+        self.send_signal(signal.SIGKILL)
 
 
 class Warm:
@@ -53,37 +104,35 @@ class Warm:
                 stdin=subprocess.DEVNULL,
             )
 
-    def run(
-        self, arguments: Sequence[str], cwd: Path, env: Mapping[str, str],
-        stdin: bytes | None, timeout: float,
-    ) -> Ended:  # fmt: skip
-        """Run `tracker` with these arguments to its end; after `timeout` seconds it is killed, and
-        TimeoutExpired is raised."""
-        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, \
-                tempfile.TemporaryFile() as err:  # fmt: skip
-            given.write(stdin or b"")
+    def start(
+        self, arguments: Sequence[str], cwd: Path, env: Mapping[str, str], stdin: bytes = b""
+    ) -> Forked:
+        """Start `tracker` with these arguments, which reads `stdin`."""
+        ours, theirs = socket.socketpair()
+        (out, its_out), (err, its_err) = os.pipe(), os.pipe()
+        with theirs, tempfile.TemporaryFile() as given:
+            given.write(stdin)
             given.seek(0)
-            ours, theirs = socket.socketpair()
-            with ours, ours.makefile("rw") as told:
-                with theirs, self._turn:
-                    files = [theirs.fileno(), given.fileno(), out.fileno(), err.fileno()]
-                    socket.send_fds(self._asked, [b"!"], files)
-                print(json.dumps([list(arguments), str(cwd), dict(env)]), file=told, flush=True)
-                pid = int(told.readline())
-                ours.settimeout(timeout)
-                try:
-                    code = int(told.readline())
-                except TimeoutError:
-                    os.kill(pid, signal.SIGKILL)
-                    raise subprocess.TimeoutExpired(list(arguments), timeout) from None
-            for file in (out, err):
-                file.seek(0)
-            return Ended(code, out.read(), err.read())
+            with self._turn:
+                files = [theirs.fileno(), given.fileno(), its_out, its_err]
+                socket.send_fds(self._asked, [b"!"], files)
+            os.close(its_out)
+            os.close(its_err)
+        ours.sendall(json.dumps([list(arguments), str(cwd), dict(env)]).encode() + b"\n")
+        return Forked(_told(ours), ours, out, err)
 
     def close(self) -> None:
         """End it."""
         self._asked.close()
         self._process.wait()
+
+
+def _tell(asker: socket.socket, number: int) -> None:
+    asker.sendall(b"%*d" % (WIDTH, number))
+
+
+def _told(keeper: socket.socket) -> int:
+    return int(keeper.recv(WIDTH, socket.MSG_WAITALL))
 
 
 @cache
@@ -122,13 +171,17 @@ def _reap(*_: object) -> None:
 
 def _keep(told: int, *files: int) -> NoReturn:
     """Fork the command, tell its process id and then how it ended."""
-    with socket.socket(fileno=told) as ours, ours.makefile("rw") as line:
-        arguments, folder, env = json.loads(line.readline())
+    with socket.socket(fileno=told) as asker:
+        with asker.makefile("r") as line:
+            arguments, folder, env = json.loads(line.readline())
         pid = os.fork()
         if pid:
-            print(pid, file=line, flush=True)
+            for file in files:
+                os.close(file)
+            _tell(asker, pid)
             _, status = os.waitpid(pid, 0)
-            print(os.waitstatus_to_exitcode(status), file=line, flush=True)
+            with suppress(OSError):  # nobody wants to know
+                _tell(asker, os.waitstatus_to_exitcode(status))
             os._exit(0)
     for number, file in enumerate(files):
         os.dup2(file, number)

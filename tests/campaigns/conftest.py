@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from postgres import Ledger
 from yard import Service, Yard
 
 MakeYard = Callable[..., Yard]
 
 
 @pytest.fixture
-def make_yard(tmp_path: Path) -> Iterator[MakeYard]:
+def make_yard(tmp_path: Path, database: Ledger | None) -> Iterator[MakeYard]:
     """Make a yard whose service has these knobs; all its processes end with the test."""
     yards: list[Yard] = []
 
     def make(**knobs: Any) -> Yard:
         folder = tmp_path / f"yard-{len(yards)}"
         folder.mkdir()
-        yards.append(Yard(folder, Service(**knobs)))
+        yards.append(Yard(folder, Service(**knobs), database))
         return yards[-1]
 
     yield make

@@ -17,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from postgres import Ledger
 from warm import FORKED, warm
 
 from tracker import Tracker, ids
@@ -167,9 +168,10 @@ class Service:
 class Yard:
     """One ledger in a folder, with all commands that were started on it."""
 
-    def __init__(self, folder: Path, service: Service) -> None:
-        self.folder, self.service = folder, service
-        self.ledger = folder / "tracker.db"
+    def __init__(self, folder: Path, service: Service, server: Ledger | None = None) -> None:
+        self.folder, self.service, self.server = folder, service, server
+        self.file = folder / "tracker.db"
+        self.ledger = server.url if server else str(self.file)
         self._started: list[subprocess.Popen[str]] = []
         self.configure()
 
@@ -178,7 +180,8 @@ class Yard:
         of `QUICK`."""
         values = {**QUICK, **settings, "port": self.service.port}
         services = [SERVICE % {**values, "name": name} for name in names or ("mill",)]
-        text = 'database = "tracker.db"\n' + values["storage"] + "".join(services)
+        place = f'database = "{self.ledger}"\nfolder = "tracker.db.files"\n'
+        text = place + values["storage"] + "".join(services)
         (self.folder / "tracker.toml").write_text(text)
 
     def start(self, *arguments: str, program: Sequence[str] = (COMMAND,)) -> subprocess.Popen[str]:
@@ -209,9 +212,10 @@ class Yard:
         """The standard output of a command that ends with `code`: the installed one, or a fork
         that does what that does."""
         if FORKED:
-            ended = warm().run(arguments, self.folder, _environment(), None, PATIENCE)
-            assert ended.code == code, ended
-            return ended.out.decode()
+            command = warm().start(arguments, self.folder, _environment())
+            out, err = command.communicate(PATIENCE)
+            assert command.returncode == code, (out, err)
+            return out.decode()
         process = self.start(*arguments)
         assert process.wait(PATIENCE) == code, self.said(process)
         return self.said(process)[0]
@@ -233,6 +237,8 @@ class Yard:
 
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Rows of a query."""
+        if self.server:
+            return self.server.tuples(sql, parameters)
         connection = sqlite3.connect(self.ledger, timeout=PATIENCE)
         try:
             return connection.execute(sql, parameters).fetchall()
@@ -241,6 +247,8 @@ class Yard:
 
     def write(self, sql: str) -> None:
         """Change the ledger by hand."""
+        if self.server:
+            return self.server.write(sql)
         with closing(sqlite3.connect(self.ledger, timeout=PATIENCE)) as connection, connection:
             connection.execute(sql)
 
@@ -322,7 +330,8 @@ class Yard:
     def check(self) -> None:
         """What holds for every ledger that has come to rest: it is whole, every finished job was
         finished once, with one result if it completed, and nobody holds anything."""
-        assert self.rows("PRAGMA integrity_check") == [("ok",)]
+        if not self.server:
+            assert self.rows("PRAGMA integrity_check") == [("ok",)]
         finalized = Counter(
             row[0]
             for row in self.rows("SELECT local_id FROM job_events WHERE type = 'job:finalized'")

@@ -44,6 +44,7 @@ def test_an_installed_command(project, command):
     """The installed command does its part."""
     project.configure({"cancel": CALL, "update": CALL | {"fields": ["pages"]}})
     arguments, code, word = CALLS[command]
+    project.installed = True
     job = project.add("srv-1")
     done = project.start(command, *arguments.replace("JOB", job).split()).end()
     assert done.code == code and word in done.out, done

@@ -186,6 +186,7 @@ class Flood:
 @pytest.fixture
 def flood(project: Any) -> Iterator[Flood]:
     """The project's service is this one; each test says how it is called."""
+    project.installed = True  # its memory is measured
     one = Flood(project)
     one.configure()
     yield one
