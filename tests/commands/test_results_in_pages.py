@@ -215,7 +215,7 @@ def test_killed_between_pages(paged, service):
         poller.signal(signal.SIGKILL)
         poller.end()
         paged.write(
-            "UPDATE operations SET next_attempt_at = ? WHERE next_attempt_at < '9000-01-01T00:00:00Z'",
+            "UPDATE operations SET next_attempt_at = ? WHERE next_attempt_at < '9000-01-01'",
             LONG_AGO,
         )
     service.release()
