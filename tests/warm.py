@@ -146,8 +146,9 @@ def warm() -> Warm:
 def _serve(asked: socket.socket) -> None:
     for found in pkgutil.walk_packages(import_module("tracker").__path__, "tracker."):
         import_module(found.name)
-    for name in ("requests", "boto3", "psycopg_pool"):
+    for name in ("requests", "psycopg_pool"):
         import_module(name)
+    _read_about_s3()
     gc.collect()
     gc.freeze()  # what a collection does not visit stays shared
     signal.signal(signal.SIGCHLD, _reap)
@@ -161,6 +162,13 @@ def _serve(asked: socket.socket) -> None:
             _keep(*files)
         for file in files:
             os.close(file)
+
+
+def _read_about_s3() -> None:
+    """Have botocore read what it knows of S3 here, once: that is most of what a client costs."""
+    boto3, session = import_module("boto3"), import_module("botocore.session")
+    session.create_loader = cache(session.create_loader)
+    boto3.Session("nobody", "nothing", region_name="us-east-1").client("s3")
 
 
 def _reap(*_: object) -> None:

@@ -296,7 +296,7 @@ def test_a_last_call_of_the_absurd(project, service):
     project.ok("poll", "--quiet")
     took = time.time() - began
     assert {row["status"] for row in rows(project, names).values()} == {"completed"}
-    found = project.rows("SELECT service, paused_until FROM budgets WHERE paused_until > ''")
+    found = project.rows("SELECT service, paused_until FROM budgets WHERE paused_until NOTNULL")
     pauses = {names[one["service"]]: clock.read(one["paused_until"], 0) - began for one in found}
     for name, (_, seconds) in LEFT.items():
         assert seconds <= pauses.get(name, 0) <= seconds + took, name
