@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from importlib.util import find_spec
@@ -27,7 +28,7 @@ import psycopg
 import pytest
 from lending import Lender
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 
 from tracker.schema.postgres import translated
 from tracker.schema.postgres.border import loads_text
@@ -120,29 +121,39 @@ class Ledger:
 
     def __init__(self, url: str) -> None:
         self.url = url
-
-    def _do(self, sql: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
-        with closing(psycopg.connect(self.url, autocommit=True)) as connection:
-            loads_text(connection)
-            cursor = connection.cursor(binary=True, row_factory=dict_row)
-            cursor.execute(translated(_NOW.sub(_from_now, sql)).encode(), parameters)
-            return cursor.fetchall() if cursor.description else []
+        self._connection: psycopg.Connection[Any] | None = None
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Rows of the database."""
-        return self._do(sql, parameters)
-
-    def write(self, sql: str, parameters: Sequence[Any] = ()) -> None:
-        """Change the database by hand."""
-        self._do(sql, parameters)
+        return self._do(sql, parameters, dict_row)
 
     def tuples(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of the database, without their names."""
-        with closing(psycopg.connect(self.url, autocommit=True)) as connection:
-            loads_text(connection)
-            cursor = connection.cursor(binary=True)
+        return self._do(sql, parameters, tuple_row)
+
+    def write(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Change the database by hand."""
+        self._do(sql, parameters, tuple_row)
+
+    def close(self) -> None:
+        """End the connection, which is kept: a new one costs the server more than most tests."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _do(self, sql: str, parameters: Sequence[Any], shape: Any) -> list[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(self.url, autocommit=True, prepare_threshold=None)
+            loads_text(self._connection)
+            weakref.finalize(self, self._connection.close)
+        cursor = self._connection.cursor(binary=True, row_factory=shape)
+        try:
             cursor.execute(translated(_NOW.sub(_from_now, sql)).encode(), parameters)
-            return cursor.fetchall()
+        except psycopg.OperationalError:
+            if not self._connection.closed:
+                raise
+            return self._do(sql, parameters, shape)  # the server was restarted
+        return cursor.fetchall() if cursor.description else []
 
     def dump(self) -> list[str]:
         """All rows of all tables as text."""
@@ -187,6 +198,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[Ledger | None]:
     server: Postgres = request.getfixturevalue("postgres")
     one = Ledger(server.lend(request.getfixturevalue("template")))
     yield one
+    one.close()
     server.give_back(one.url)
 
 
