@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 from freezegun import freeze_time
-from postgres import in_file, no_ledger
+from postgres import in_file, no_ledger, stopped_clock
 from service import Answer, Broken, Hang
 
 from tracker.errors import Impossible
@@ -497,6 +497,7 @@ def test_pollers_outlast_a_lock(project, service, locked):
     assert (done.code, runner.end().code) == (0, 0)
 
 
+@stopped_clock
 def test_a_clock_that_jumps_back(project, service):
     """A clock that goes back an hour delays no poll by an hour: due times move with it, once, with
     an event."""
