@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from common import HEAD, STATUS, arguments, fill, folder, report, summary
-from polls import tracked
+from common import HEAD, STATUS, arguments, fill, folder, polled, report, summary
 
 from tracker import Tracker
 
@@ -95,9 +94,9 @@ def main() -> None:
                 tracker.poll()
         pairs, calls = [], []
         for _ in range(args.runs):
-            one_by_one = tracked(Path(files["single"]), args.jobs)
+            one_by_one = polled(Path(files["single"]), args.jobs)
             before = _calls(pipe)
-            pairs.append((one_by_one, tracked(Path(files["bulk"]), args.jobs)))
+            pairs.append((one_by_one, polled(Path(files["bulk"]), args.jobs)))
             calls.append(float(_calls(pipe) - before))
     report(
         args,

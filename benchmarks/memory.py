@@ -1,50 +1,45 @@
 """Peak memory of one `tracker poll` over a large table.
 
-``python benchmarks/memory.py [--rows 1000000] [--due 10000]``; aim: <= 50 MB.
+``python benchmarks/memory.py [--database both] [--rows 1000000] [--due 10000]``; aim: <= 50 MB.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from common import arguments, fill, folder, project, report, service
-
-from tracker import Tracker
+from common import folder, project, report, service
+from large import dialects_of, ledger, with_databases
 
 COMMAND = str(Path(sys.executable).with_name("tracker"))
-
-
-def _fill(configuration: Path, rows: int, due: int) -> None:
-    with Tracker(configuration) as tracker:
-        fill(tracker, rows=rows, due=due)
+RUN = """
+import json, os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, text=True)
+said = process.stdout.read()
+print(json.dumps([json.loads(said)["polled"], os.wait4(process.pid, 0)[2].ru_maxrss]))
+"""
 
 
 def main() -> None:
-    args = arguments(__doc__ or "", rows=1_000_000, due=10_000)
+    args = with_databases(__doc__ or "", rows=1_000_000, due=10_000)
+    figures = {}
     with folder() as place, service() as url:
-        # In a process of its own: a child's peak starts at what its parent weighs when it forks.
-        filler = multiprocessing.get_context("spawn").Process(
-            target=_fill, args=(project(place, url, 8), args.rows, args.due)
-        )
-        filler.start()
-        filler.join()
-        process = subprocess.Popen(
-            [COMMAND, "poll", "--json"], cwd=place, stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        done = json.loads(process.stdout.read())
-        _, _, usage = os.wait4(process.pid, 0)
-        assert done["polled"] == args.due, done
-    report(
-        args,
-        "memory of one pass",
-        {"peak MB": round(usage.ru_maxrss / 1024, 1), "polled": done["polled"]},
-    )
+        project(place, url, 8).rename(place / "tracker.toml")
+        for dialect in dialects_of(args):
+            with ledger(dialect, place, rows=args.rows, due=args.due, later=args.due) as where:
+                # Beneath a small process: a child's peak starts at what its parent weighs.
+                said = subprocess.check_output(
+                    [sys.executable, "-c", RUN, COMMAND, "poll", "--json"],
+                    cwd=place,
+                    env={**os.environ, "TRACKER_DB": where},
+                )
+            polled, peak = json.loads(said)
+            assert polled == args.due, polled
+            figures[f"{dialect}: peak MB"] = round(peak / 1024, 1)
+    report(args, "memory of one pass", figures)
 
 
 if __name__ == "__main__":

@@ -7,63 +7,19 @@ it is installed, else the benchmarks' own.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pycurl
 import requests
 from common import arguments, folder, report, service, summary
 from requests.adapters import HTTPAdapter
+from servers import nginx
 
 from tracker.transports import TRANSPORTS
 from tracker.transports.base import Call
-
-NGINX = """
-daemon off;
-worker_processes 1;
-pid {place}/pid;
-error_log /dev/null crit;
-events {{ worker_connections 2000; }}
-http {{
-    access_log off;
-    keepalive_requests 1000000;
-    client_body_temp_path {place}/bodies;
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            default_type application/json;
-            return 200 '{{"status":"running","progress":42}}';
-        }}
-    }}
-}}
-"""
-
-
-@contextlib.contextmanager
-def nginx(place: Path) -> Iterator[str]:
-    """nginx on a free port of loopback; its URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = place / "nginx.conf"
-    settings.write_text(NGINX.format(place=place, port=port))
-    command = ["nginx", "-p", str(place), "-c", str(settings), "-e", "/dev/null"]
-    process = subprocess.Popen(command)
-    try:
-        while True:
-            assert process.poll() is None, "nginx did not start"
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def bare_requests(url: str, calls: int, concurrency: int) -> None:

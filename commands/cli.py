@@ -38,7 +38,7 @@ COMMANDS = {
     "cleanup": "Delete finished jobs that are old enough, and what only they used.",
     "health": "Say whether all is well; exit 1 when it is not.",
     "services": "List and check the services of the configuration.",
-    "db": "Migrate, inspect and back up the database.",
+    "db": "Migrate, inspect, back up and move the database.",
     "demo": "Watch whole lives of jobs, against a service brought along.",
 }
 

@@ -124,9 +124,9 @@ def json_option(function: Function) -> Function:
     )
 
 
-def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+def print_json(value: Any, *, err: bool = False) -> None:
+    """One JSON document on standard output, or where errors go."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str), err=err)
 
 
 def job_json(job: ProcessingJob) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from tracker.commands.common import Settings, common, json_option, print_json
+from tracker.commands.progress import rows_bar
 
 
 @click.group()
 def command() -> None:
-    """Migrate, inspect and back up the database."""
+    """Migrate, inspect, back up and move the database."""
 
 
 @command.command()
@@ -88,3 +89,62 @@ def backup(settings: Settings, file: Path, as_json: bool) -> None:
         print_json({"backup": str(file.absolute()), "bytes": file.stat().st_size})
         return
     click.echo(f"{file} holds the database as it was just now")
+
+
+@command.command("export")
+@click.argument("file")
+@json_option
+@common
+def export_(settings: Settings, file: str, as_json: bool) -> None:
+    """Write the whole ledger to a new FILE as JSON lines: all that `import` needs to go on with it
+    in another database.
+
+    It is the ledger as it is at one moment; pollers may go on meanwhile. A FILE that ends in .gz is
+    compressed; with - the lines go to standard output, and what was done to standard error.
+    Files beside the database (inputs, results) are not in it.
+
+    \b
+    tracker db export ledger.jsonl.gz
+    tracker db export - | ssh other tracker db import - --db postgresql:///jobs
+    """
+    from tracker.maintenance import export_ledger
+
+    with rows_bar("exporting", show=not as_json) as on_rows:
+        done = export_ledger(*settings.ledger(), file, on_rows)
+    _print_moved("exported", done, as_json, err=file == "-")
+
+
+@command.command("import")
+@click.argument("file")
+@click.option("--replace-nul", is_flag=True, help="Put U+FFFD for NUL, which PostgreSQL refuses.")
+@json_option
+@common
+def import_(settings: Settings, file: str, replace_nul: bool, as_json: bool) -> None:
+    """Fill a new or empty database with the ledger in FILE, made by `export`; - is standard input.
+
+    All of it is imported, read back and compared, or nothing is. Stop all pollers of the old
+    database first, and for good: two of them would poll and submit the same jobs.
+
+    \b
+    tracker db import ledger.jsonl.gz --db postgresql:///jobs
+    """
+    from tracker.maintenance import import_ledger
+
+    with rows_bar("importing", show=not as_json) as on_rows:
+        done = import_ledger(*settings.ledger(), file, on_rows, replace_nul=replace_nul)
+    _print_moved("imported", done, as_json)
+
+
+def _print_moved(what: str, done: dict[str, Any], as_json: bool, *, err: bool = False) -> None:
+    if as_json:
+        print_json(done, err=err)
+        return
+    rows = done["rows"]
+    click.echo(
+        f"{what} jobs {rows['processing_jobs']}, events {rows['job_events']}, operations "
+        f"{rows['operations']}, objects {rows['objects']}; {sum(rows.values())} rows in all",
+        err=err,
+    )
+    click.echo(f"sha256 {done['sha256']}", err=err)
+    if done.get("replaced"):
+        click.echo(f"NUL replaced in {done['replaced']} rows", err=err)

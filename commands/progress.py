@@ -71,6 +71,27 @@ def counting(what: str, *, show: bool) -> Iterator[tuple[OnRows | None, OnProgre
 
 
 @contextmanager
+def rows_bar(what: str, *, show: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """What to hand to whoever moves rows, as ``on_rows``."""
+    if not show or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
 def transfer(size: int, *, show: bool) -> Iterator[Callable[[str], Callable[[int], None] | None]]:
     """For a file of `size` bytes: a function that begins a bar of that name and returns what to
     hand to the facade as ``on_bytes``; None for a small file, or in a pipe."""

@@ -19,6 +19,10 @@ KNOWN = {"user", "database", "application_name", "client_encoding"}
 """What may be set when a session begins; PgBouncer refuses nearly all the rest."""
 
 
+ANSWERED = (b"Q", b"S", b"c", b"f")
+"""What a client waits after: a statement, a row of messages, the end of a COPY or its failure."""
+
+
 class Pooler:
     """Serves any number of clients over `size` connections."""
 
@@ -54,7 +58,7 @@ class Pooler:
                     server = self._idle.get()
                     self.transactions += 1
                 server.socket.sendall(message)
-                if kind in (b"Q", b"S") and server.answer(client) == b"I":
+                if kind in ANSWERED and server.answer(client) == b"I":
                     server.forget()
                     self._idle.put(server)
                     server = None
@@ -104,12 +108,15 @@ class Server:
                 return found
 
     def answer(self, client: socket.socket) -> bytes:
-        """Pass on what the server says, until it is ready; whether it is in a transaction."""
+        """Pass on what the server says, until it is ready, or waits for the rows of a COPY; whether
+        it is in a transaction."""
         while True:
             kind, message = receive(self.socket)
             client.sendall(message)
             if kind == b"Z":
                 return message[-1:]
+            if kind == b"G":
+                return b"T"
 
     def forget(self) -> None:
         """Drop what is left in the session."""

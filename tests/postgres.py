@@ -93,14 +93,15 @@ class Postgres:
 
     def restart(self, how: str) -> None:
         """Have the server go down, ``fast`` or without ado (``immediate``), and come up again."""
-        _control(self._folder, "restart", "-m", how)
+        _control(self.folder, "restart", "-m", how)
 
     def end(self) -> None:
         """Have the server go down for good."""
-        _control(self._folder, "stop", "-m", "immediate")
+        _control(self.folder, "stop", "-m", "immediate")
 
     @property
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
+        """Where it lives."""
         return Path(str(conninfo_to_dict(self.url)["host"]))
 
     def run(self, sql: str) -> None:
@@ -244,7 +245,7 @@ def _keep(watched: int) -> None:
     ended = os.pidfd_open(watched)
     folder = Path(tempfile.mkdtemp(prefix="tracker-postgres-"))
     try:
-        user = _user()
+        user = runs_as()
         if user:
             os.chown(folder, NOBODY, NOBODY)
         programs = _programs(folder)
@@ -263,7 +264,7 @@ def _keep(watched: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _user() -> dict[str, Any]:
+def runs_as() -> dict[str, Any]:
     """Who the server runs as: not root."""
     return {"user": NOBODY, "group": NOBODY, "extra_groups": ()} if os.geteuid() == 0 else {}
 
@@ -271,7 +272,7 @@ def _user() -> dict[str, Any]:
 def _control(folder: Path, act: str, *words: str) -> None:
     done = subprocess.run(
         [_programs(folder) / "pg_ctl", act, "-D", folder / "data", "-l", folder / "log", *words],
-        cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **_user(),
+        cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **runs_as(),
     )  # fmt: skip
     log = folder / "log"
     assert done.returncode == 0, done.stderr + (log.read_text() if log.exists() else "")

@@ -6,17 +6,28 @@ A `tracker poll` runs every minute for years, and nearly always there is nothing
 from __future__ import annotations
 
 import os
-import sqlite3
+from typing import TYPE_CHECKING
 
 from tracker import clock
 from tracker.schema import queries
 
+if TYPE_CHECKING:
+    import sqlite3
+
+PATIENCE_SECONDS = 2
+"""For how long a server is asked. After that the whole pass asks it, which says what is wrong."""
+
 
 def nothing_to_do(database: str, configuration: str) -> bool:
-    """Whether a pass over `database` would find nothing due, nobody to watch and nothing to check,
-    under a configuration with this fingerprint. False also whenever that cannot be told."""
+    """Whether a pass over `database`, a path or a server's URL, would find nothing due, nobody to
+    watch and nothing to check, under a configuration with this fingerprint. False also whenever
+    that cannot be told."""
+    if "://" in database:
+        return _quiet_on_server(database, configuration)
     if not os.path.isfile(database):  # noqa: PTH113  # pathlib takes 3 ms to import
         return False
+    import sqlite3
+
     try:
         connection = sqlite3.connect(database, timeout=1.0, isolation_level=None)
         try:
@@ -49,4 +60,32 @@ def _quiet(connection: sqlite3.Connection, configuration: str) -> bool:
             row = connection.execute(sql[earliest], parameters).fetchone()
             if row is not None and row[0] is not None and row[0] <= now:
                 return False
+            # What was sent by a poller that is on no record: it ran elsewhere, before an import.
+            if connection.execute(sql["overdue_doubts"], parameters).fetchone():
+                return False
     return True
+
+
+def _quiet_on_server(url: str, configuration: str) -> bool:
+    """One connection without a pool, one round trip."""
+    try:
+        import psycopg
+    except ImportError:
+        return False
+    asked = (
+        f"BEGIN READ ONLY; SET LOCAL statement_timeout = '{PATIENCE_SECONDS}s'; "
+        f"{queries('postgres')['glance']}; COMMIT"
+    )
+    try:
+        connection = psycopg.connect(
+            url, autocommit=True, connect_timeout=PATIENCE_SECONDS, application_name="tracker"
+        )
+        try:
+            cursor = connection.execute(asked.encode())
+            cursor.nextset(), cursor.nextset()
+            checked, quiet = cursor.fetchone() or ("", False)
+        finally:
+            connection.close()
+    except psycopg.Error:
+        return False
+    return quiet is True and checked == configuration

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracker import __version__
 from tracker.databases.base import is_server
@@ -12,7 +12,12 @@ from tracker.databases.layout import pending
 from tracker.databases.sqlite import Database
 from tracker.errors import DatabaseError, UsageError
 from tracker.schema import queries
-from tracker.store import Store, server_key
+from tracker.store import Store, open_store, server_key
+
+if TYPE_CHECKING:
+    from tracker.moving.lines import OnRows, Totals
+
+Json = dict[str, Any]
 
 
 def ledger_place(database: str) -> Path | str:
@@ -55,6 +60,59 @@ def migrate_database(place: Path | str, zone: str, *, dry_run: bool = False) -> 
     }
 
 
+def export_ledger(place: Path | str, zone: str, name: str, on_rows: OnRows | None) -> Json:
+    """Write the whole ledger to the file `name`, or to standard output for ``-``, as JSON lines.
+
+    Returns ``database``, ``file``, ``rows`` by table and ``sha256``, which two equal ledgers have
+    in common. Raises DatabaseError when there is no ledger, UsageError when the file is there.
+    """
+    from tracker.moving import exporting, files
+
+    if isinstance(place, Path) and not place.exists():
+        raise _none_at(place)
+    store = open_store(place, zone=zone)
+    try:
+        with files.writing(name) as file:
+            found = exporting.export_ledger(store.database, file, on_rows)
+        return _moved(store, name, found)
+    finally:
+        store.close()
+
+
+def import_ledger(
+    place: Path | str, zone: str, name: str, on_rows: OnRows | None, *, replace_nul: bool = False
+) -> Json:
+    """Fill an empty ledger, or a new one, from the file `name`, or standard input for ``-``; all
+    of it or nothing.
+
+    Returns the same as `export_ledger`, and ``replaced``: how many rows are kept without the NUL
+    that PostgreSQL cannot hold. Raises as `tracker.moving.importing` does.
+    """
+    from tracker.moving import files, importing
+
+    with files.reading(name) as lines:
+        source = importing.Source(lines, files.called(name), replace_nul=replace_nul)
+        store = open_store(place, zone=zone)
+        try:
+            found = importing.import_ledger(store.database, source, on_rows)
+            return {**_moved(store, name, found), "replaced": source.replaced}
+        finally:
+            store.close()
+
+
+def _moved(store: Store, name: str, found: Totals) -> Json:
+    return {
+        "database": store.database.name,
+        "file": name,
+        "rows": found.rows,
+        "sha256": found.ledger,
+    }
+
+
+def _none_at(path: Path) -> DatabaseError:
+    return DatabaseError(f"there is no database {path}", "create it with: tracker init")
+
+
 def database_status(place: Path | str) -> dict[str, Any]:
     """What a database is and holds; it is not upgraded by being looked at. Raises DatabaseError
     when there is none."""
@@ -63,7 +121,7 @@ def database_status(place: Path | str) -> dict[str, Any]:
 
 def _status_of_file(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise DatabaseError(f"there is no database {path}", "create it with: tracker init")
+        raise _none_at(path)
     database = Database(path)
     try:
         waiting = pending(database)

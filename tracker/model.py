@@ -271,6 +271,12 @@ class ProcessingJob:
         return self.status in FINISHED
 
     @property
+    def said(self) -> dict[str, Any]:
+        """The fields that hold something, by name; not copied."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return {name: value for name, value in values.items() if value not in (None, "", {})}
+
+    @property
     def short_id(self) -> str:
         """The end of ``local_id`` that people see and type."""
         return self.local_id[-8:]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from tracker import clock
 from tracker.errors import DatabaseError
@@ -27,8 +28,38 @@ SETTLE_COUNT = 500
 BREATH_SECONDS = 0.05
 
 
-class Pending:
-    """Counts what it settled into `summary`, and then hands it to `on_settled`."""
+class Batch(Generic[T]):
+    """Outcomes on their way into the ledger, what `also` is done in their transaction, and what
+    came of it: an ``error``, and then nothing was written, or a ``result``."""
+
+    def __init__(self, outcomes: list[Outcome], also: Callable[[], T] | None) -> None:
+        self.outcomes = outcomes
+        self._also = also
+        self.settled: Settled | None = None
+        self.result: T | None = None
+        self.error: BaseException | None = None
+        self.seconds = 0.0
+        self.over = False
+
+    def write(self, store: Store) -> None:
+        """Have it written; never raises."""
+        began = clock.monotonic()
+        try:
+            with store.settling(self.outcomes):
+                self.settled = store.settle(self.outcomes) if self.outcomes else None
+                self.result = self._also() if self._also is not None else None
+        except BaseException as error:
+            self.error = error
+        self.seconds = clock.monotonic() - began
+        self.over = True
+
+
+class Pending(Generic[T]):
+    """Counts what it settled into `summary`, and then hands it to `on_settled`.
+
+    A settlement can be under way in a thread of its own, one at a time: meanwhile the network is
+    attended to. The thread does nothing but the transaction.
+    """
 
     def __init__(
         self, store: Store, summary: Summary, on_settled: Callable[[Sequence[Outcome]], None]
@@ -39,6 +70,8 @@ class Pending:
         self._outcomes: list[Outcome] = []
         self._oldest = 0.0
         self._hurry = False
+        self._acts = False
+        self._under_way: tuple[Batch[T], threading.Thread] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._outcomes)
@@ -55,6 +88,7 @@ class Pending:
             self._oldest = clock.monotonic()
         self._outcomes += outcomes
         self._hurry = self._hurry or hurry
+        self._acts = self._acts or any(isinstance(one, Attempted) for one in outcomes)
 
     @property
     def due_at(self) -> float:
@@ -63,8 +97,7 @@ class Pending:
             return float("inf")
         if self._hurry or self.full:
             return self._oldest
-        acts = any(isinstance(one, Attempted) for one in self._outcomes)
-        return self._oldest + (ACT_SECONDS if acts else SETTLE_SECONDS)
+        return self._oldest + (ACT_SECONDS if self._acts else SETTLE_SECONDS)
 
     @property
     def claims(self) -> list[Claim]:
@@ -77,28 +110,66 @@ class Pending:
         Raises DatabaseError, and then they are still owed. Where one of them cannot be written for
         a reason nobody foresaw, they are written one by one, and `also` is not done (None).
         """
-        outcomes, later = self._outcomes[:SETTLE_COUNT], self._outcomes[SETTLE_COUNT:]
-        self._outcomes = later
+        batch = self._cut(also)
+        batch.write(self._store)
+        return self._conclude(batch)
+
+    def begin(self, also: Callable[[], T], wake: Callable[[], None]) -> None:
+        """Start a settlement; `wake` is called in its thread when it is over. What `also` needs
+        must not change until `finish`."""
+
+        def write() -> None:
+            batch.write(self._store)
+            wake()
+
+        batch = self._cut(also)
+        thread = threading.Thread(target=write, name="tracker-ledger", daemon=True)
+        self._under_way = batch, thread
+        thread.start()
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a settlement was begun and not finished."""
+        return self._under_way is not None
+
+    @property
+    def written(self) -> bool:
+        """Whether `finish` would not have to wait."""
+        return self._under_way is not None and self._under_way[0].over
+
+    def finish(self) -> T | None:
+        """Wait for what is under way, and return or raise what `settle` would have."""
+        if self._under_way is None:
+            return None
+        batch, thread = self._under_way
+        thread.join()
+        self._under_way = None
+        return self._conclude(batch)
+
+    def _cut(self, also: Callable[[], T] | None) -> Batch[T]:
+        batch = Batch(self._outcomes[:SETTLE_COUNT], also)
+        self._outcomes = self._outcomes[SETTLE_COUNT:]
+        self._oldest = clock.monotonic()
         self._hurry = False
-        began = clock.monotonic()
-        try:
-            with self._store.settling(outcomes):
-                settled = self._store.settle(outcomes) if outcomes else None
-                result = also() if also is not None else None
-        except BaseException as error:
+        self._acts = any(isinstance(one, Attempted) for one in self._outcomes)
+        return batch
+
+    def _conclude(self, batch: Batch[T]) -> T | None:
+        outcomes, error = batch.outcomes, batch.error
+        if error is not None:
             # The transaction is undone as a whole: the outcomes are still owed.
             self._outcomes = outcomes + self._outcomes
             if not outcomes or not isinstance(error, Exception) or isinstance(error, DatabaseError):
-                raise
-            log.exception("%d outcomes cannot be written together", len(outcomes))
+                raise error
+            log.error("%d outcomes cannot be written together", len(outcomes), exc_info=error)
             self._settle_one_by_one()
             return None
-        if settled is not None:
-            self._count(outcomes, settled)
+        if batch.settled is not None:
+            self._count(outcomes, batch.settled)
         if any(isinstance(one, Attempted) and one.merging is not None for one in outcomes):
             # SQLite's lock has no queue: between the steps of a large listing others have a turn.
-            clock.sleep(min(clock.monotonic() - began, BREATH_SECONDS))
-        return result
+            clock.sleep(min(batch.seconds, BREATH_SECONDS))
+        return batch.result
 
     def _settle_one_by_one(self) -> None:
         while self._outcomes:

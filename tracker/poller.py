@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from tracker import clock
-from tracker.errors import DatabaseBusy
+from tracker.claiming import MIN_LEASE_SECONDS, Claiming, Share, lease_seconds
+from tracker.errors import DatabaseBusy, DatabaseError
 from tracker.executors.base import Lane
 from tracker.model import WAITED_FOR, Fault
 from tracker.outcomes import Outcome
@@ -30,11 +32,10 @@ GLANCE_SECONDS = 0.05
 PATIENCE_SECONDS = 60.0
 """How long a running loop goes on trying while another process keeps the database locked."""
 
-CLAIM_ITEMS = 1000
-"""No claim brings more than so many, whatever a single call could carry."""
-
 TIDY_SECONDS = 1.0
 """How long a pass with nothing else to do goes on tidying up."""
+
+OK = 200
 
 GRACE_SECONDS = 10.0
 """How long a stopping poller waits for what is in flight."""
@@ -71,12 +72,11 @@ class Poller:
         )
         self._once = once
         self._only = only
-        self._left = limit
+        self._claiming = Claiming(store, self._presence.id, only, limit)
         self._on_progress = on_progress or (lambda summary: None)
-        self._pending = Pending(store, self.summary, self._settled)
+        self._pending: Pending[list[Share]] = Pending(store, self.summary, self._settled)
         self._stopping = False
         self._hurried = False
-        self._cutoff: float | None = None
         self._next_beat = 0.0
         self._next_extension = 0.0
         self._seen_change = -1
@@ -112,7 +112,7 @@ class Poller:
             if not overlap and not self._has_the_field(end):
                 return self.summary
             self._store.check_clock()
-            self._cutoff = self._store.now() if self._once else None
+            self._claiming.cutoff = self._store.now() if self._once else None
             self._serve(end, until)
         finally:
             self._leave()
@@ -152,7 +152,8 @@ class Poller:
             if self._store.probe_now(WAITED_FOR):
                 self._traffic.refresh()
         self._keep_house(now)
-        self._pending.add(self._traffic.heed())
+        if not self._pending.under_way:
+            self._pending.add(self._traffic.heed())
         self._turn()
         if until is not None and self._something_changed() and until():
             return False
@@ -181,64 +182,42 @@ class Poller:
             raise error
         clock.sleep(backoff.full_jitter(1.0))
 
-    # One turn: what came back is settled and what is due is claimed, in one transaction.
+    # One turn: what came back is settled and what is due is claimed, in one transaction, while
+    # calls are under way.
 
     def _turn(self) -> None:
+        if self._pending.under_way:
+            if self._traffic.busy and not self._pending.written:
+                return
+            self._take(self._pending.finish())
+        settling = self._pending and (
+            not self._traffic.busy or clock.monotonic() >= self._pending.due_at
+        )
         held_back = self._stopping or self.summary.paused or self._pending.full
         wanting = [] if held_back else self._traffic.wanting(self._only)
         if wanting and not self._presence.registered:
             self._presence.beat()
-        settling = self._pending and (
-            not self._traffic.busy or clock.monotonic() >= self._pending.due_at
-        )
         if not wanting and not settling:
             return
-        claimed = self._pending.settle(lambda: [self._claim(*one) for one in wanting])
-        if claimed is not None:
-            for (lane, _), (found, more) in zip(wanting, claimed, strict=True):
-                self._take(lane, found, more)
+
+        def claim() -> list[Share]:
+            return [self._claiming.claim(*one) for one in wanting]
+
+        if self._traffic.in_flight:
+            self._pending.begin(claim, self._traffic.wake)
+        else:
+            self._take(self._pending.settle(claim))
 
     def _settled(self, outcomes: Sequence[Outcome]) -> None:
         self._traffic.note_settled(outcomes)
         self._on_progress(self.summary)
 
-    def _claim(self, lane: Lane, calls: int) -> tuple[Claimed, bool]:
-        """What is due for up to so many calls of a lane, and whether there may be more of it."""
-        lease = lease_seconds(lane)
-        cutoff = self._store.now() if self._cutoff is None else self._cutoff
-        me = self._presence.id
-        claimed, more = Claimed(), False
-        for most, kinds in lane.bundles:
-            limit = min(calls * most, max(calls, CLAIM_ITEMS))
-            found = self._store.claim_due_operations(
-                lane.name, limit, me, lease, cutoff=cutoff, kinds=kinds, only=self._only
-            )
-            claimed.late += found.late
-            claimed.count += found.count
-            more = more or found.count == limit
-            calls -= -(-found.count // most)
-            if calls <= 0:
-                return claimed, True
-        if lane.polls is None:
-            return claimed, more
-        room = min(calls * lane.polls.most, max(calls, CLAIM_ITEMS))
-        if self._left is not None:
-            room = min(room, self._left)
-        if room > 0:
-            due = self._store.claim_due_jobs(
-                lane.name, room, me, lease, cutoff=cutoff, only=self._only
-            )
-            claimed.jobs = due.jobs
-            claimed.unreadable += due.unreadable
-            count = len(due.jobs) + len(due.unreadable)
-            claimed.count += count
-            more = more or count == room
-            if self._left is not None:
-                self._left -= count
-        return claimed, more
+    def _take(self, shares: Sequence[Share] | None) -> None:
+        for lane, claimed, more in shares or ():
+            self._traffic.note_claimed(lane, claimed.count, more)
+            self._set_out(lane, claimed)
 
-    def _take(self, lane: Lane, claimed: Claimed, more: bool) -> None:
-        self._traffic.note_claimed(lane, claimed.count, more)
+    def _set_out(self, lane: Lane, claimed: Claimed) -> None:
         for unreadable in claimed.read().unreadable:
             [work] = grouped(lane, [unreadable.claimed])
             log.error("job %s: %s", work.local_id, unreadable.why)
@@ -260,8 +239,12 @@ class Poller:
     def _exchange(self, end: float | None) -> None:
         self._traffic.dispatch()
         latest = self._next_beat if end is None else min(end, self._next_beat)
-        latest = min(latest, self._pending.due_at)
-        for work, reply in self._traffic.receive(latest - clock.monotonic()):
+        if not self._pending.under_way:
+            latest = min(latest, self._pending.due_at)
+        received = self._traffic.receive(latest - clock.monotonic())
+        if all(reply.status == OK and work.lane.rests is None for work, reply in received):
+            self._traffic.dispatch()  # the services can work on while these are read
+        for work, reply in received:
             self._conclude(work, reply)
 
     def _conclude(self, work: Work, reply: Reply) -> None:
@@ -345,11 +328,15 @@ class Poller:
 
     def _drain(self) -> None:
         latest = clock.monotonic() + GRACE_SECONDS
+        self._patiently(self._finish_turn)
         while self._traffic.in_flight and clock.monotonic() < latest:
             self._patiently(lambda: self._keep_house(clock.monotonic()))
             self._finish(min(0.2, latest - clock.monotonic()))
         # What came in while a locked database kept this process waiting past its time.
         self._finish(0.0)
+
+    def _finish_turn(self) -> None:
+        self._take(self._pending.finish())
 
     def _finish(self, timeout: float) -> None:
         for work, reply in self._traffic.receive(timeout):
@@ -358,6 +345,8 @@ class Poller:
             self._patiently(self._pending.settle)
 
     def _leave(self) -> None:
+        with suppress(DatabaseError):
+            self._finish_turn()
         self._traffic.close()
         if self._presence.registered:
             self._patiently(self._say_goodbye)
@@ -388,11 +377,3 @@ class Poller:
             failed=summary.failed,
             errors=summary.errors,
         )
-
-
-MIN_LEASE_SECONDS = 60.0
-
-
-def lease_seconds(lane: Lane) -> float:
-    """How long a claim holds: at least twice the longest call, and never under a minute."""
-    return max(MIN_LEASE_SECONDS, 2 * lane.timeout)

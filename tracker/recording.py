@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,38 +61,20 @@ class Recording(Records):
         medium or low. Raises NotFound for an unknown service, UsageError when the create call lacks
         something; nothing is recorded then.
         """
-        found = self.services.find(service)
-        if found.create is None:
-            raise UsageError(
-                f"service '{service}' has no create call",
-                f"define [services.{service}.create], or track a job that runs: tracker add",
-            )
-        if priority not in PRIORITIES:
-            raise UsageError(f"priority '{priority}' is none of {', '.join(PRIORITIES)}")
-        job = ProcessingJob(
-            local_id=ids.new_id(),
-            service=service,
-            status=Status.PENDING,
-            account=found.account,
+        found = self._creator(service, priority)
+        job = self._new_job(
+            found,
+            payload or {},
             job_type=job_type,
-            user_id=self.config.user_id,
-            session_id=session_id,
             project=project,
+            session_id=session_id,
             document_id=document_id,
-            payload=dict(payload or {}),
-            estimated_completion_seconds=estimated_seconds,
+            estimated_seconds=estimated_seconds,
         )
-        _check_texts(job)
         source = None if file is None else Path(file)
         self._check_create(found, job, source)
         spooled = None if source is None else self.folder.take_in(source, job.local_id, on_bytes)
-        operation = NewOperation(
-            Kind.CREATE,
-            service,
-            found.account,
-            priority=priority,
-            idempotency_key=job.local_id,
-        )
+        operation = _owed_create(job, priority)
         try:
             if spooled is not None and found.uploads:
                 target = self.storage.plan_input(job.local_id, spooled)
@@ -104,6 +86,86 @@ class Recording(Records):
             raise
         if sync:
             self._background.hand(job.local_id)
+        return job
+
+    def submit_many(
+        self,
+        service: str,
+        payloads: Iterable[Mapping[str, Json]],
+        *,
+        job_type: str = "",
+        project: str | None = None,
+        session_id: str | None = None,
+        document_id: str | None = None,
+        estimated_seconds: float | None = None,
+        priority: str = "medium",
+        sync: bool = True,
+    ) -> list[ProcessingJob]:
+        """Record a job for each of `payloads`, all of them or none, in one transaction: as
+        `submit` does, many times as fast. None of them has a file.
+
+        A transaction of some hundred jobs delays nobody else.
+        """
+        found = self._creator(service, priority)
+        jobs = []
+        for payload in payloads:
+            job = self._new_job(
+                found,
+                payload,
+                job_type=job_type,
+                project=project,
+                session_id=session_id,
+                document_id=document_id,
+                estimated_seconds=estimated_seconds,
+            )
+            self._check_create(found, job, None)
+            jobs.append(job)
+        self.store.submit_many([(job, _owed_create(job, priority)) for job in jobs])
+        for job in jobs if sync else ():
+            self._background.hand(job.local_id)
+        return jobs
+
+    def check_payload(self, service: str, payload: Mapping[str, Json]) -> None:
+        """Raises what `submit` would raise for a job without a file; nothing is recorded."""
+        found = self._creator(service, PRIORITIES[0])
+        self._check_create(found, self._new_job(found, payload), None)
+
+    def _creator(self, name: str, priority: str) -> Service:
+        service = self.services.find(name)
+        if service.create is None:
+            raise UsageError(
+                f"service '{name}' has no create call",
+                f"define [services.{name}.create], or track a job that runs: tracker add",
+            )
+        if priority not in PRIORITIES:
+            raise UsageError(f"priority '{priority}' is none of {', '.join(PRIORITIES)}")
+        return service
+
+    def _new_job(
+        self,
+        service: Service,
+        payload: Mapping[str, Json],
+        *,
+        job_type: str = "",
+        project: str | None = None,
+        session_id: str | None = None,
+        document_id: str | None = None,
+        estimated_seconds: float | None = None,
+    ) -> ProcessingJob:
+        job = ProcessingJob(
+            local_id=ids.new_id(),
+            service=service.name,
+            status=Status.PENDING,
+            account=service.account,
+            job_type=job_type,
+            user_id=self.config.user_id,
+            session_id=session_id,
+            project=project,
+            document_id=document_id,
+            payload=dict(payload),
+            estimated_completion_seconds=estimated_seconds,
+        )
+        _check_texts(job)
         return job
 
     def add(
@@ -171,9 +233,19 @@ class Recording(Records):
         service.build_create(in_hand, job.local_id)
 
 
+def _owed_create(job: ProcessingJob, priority: str) -> NewOperation:
+    return NewOperation(
+        Kind.CREATE,
+        job.service,
+        job.account,
+        priority=priority,
+        idempotency_key=job.local_id,
+    )
+
+
 def _check_texts(job: ProcessingJob) -> None:
     """Raises UsageError for what JSON, or a database, cannot hold."""
-    for name, value in asdict(job).items():
+    for name, value in job.said.items():
         check_json(f"the job's {name}", value)
 
 

@@ -13,6 +13,13 @@ from tracker.store.budgets import Budget
 from tracker.transports.base import Call
 from tracker.work import Work
 
+AHEAD_SECONDS = 0.25
+"""What is claimed at once lasts about so long: commits are few where calls are quick, and nobody
+holds much that others could call."""
+
+DEEPEST = 1000
+"""No more calls are claimed ahead, however quick they are."""
+
 
 @dataclass(slots=True)
 class Road:
@@ -35,6 +42,9 @@ class Road:
     probing: bool = False
 
     last_sent: float = 0.0
+    # How many calls are claimed ahead, and when some were for the last time.
+    depth: int = 0
+    claimed_at: float = 0.0
     # The roads to the same service, this one too: they share its concurrency.
     same: list[Road] = field(default_factory=list)
 
@@ -47,6 +57,23 @@ class Road:
     def load(self) -> int:
         """Claimed and not settled."""
         return len(self.ready) + len(self.in_flight)
+
+    @property
+    def room(self) -> int:
+        """How many calls may be claimed: none as long as half of what may be held is."""
+        deep = max(self.depth, 2 * self.lane.concurrency)
+        room = deep - self.load
+        return room if 2 * room >= deep else 0
+
+    def note_claimed(self, now: float, *, full: bool) -> None:
+        """Claim more at once where a `full` claim follows the one before it soon, fewer where it
+        was long ago."""
+        since, self.claimed_at = now - self.claimed_at, now
+        least = 2 * self.lane.concurrency
+        if full and since < AHEAD_SECONDS:
+            self.depth = min(2 * max(self.depth, least), max(DEEPEST, least))
+        elif since > 2 * AHEAD_SECONDS:
+            self.depth = max(self.depth // 2, least)
 
     @property
     def held(self) -> list[Job | Operation]:

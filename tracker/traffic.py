@@ -99,8 +99,7 @@ class Traffic:
             return 0
         if road.budget.pause_count:
             return 1 if road.load == 0 else 0  # one probe at a time
-        room = 2 * road.lane.concurrency - road.load
-        return room if room >= road.lane.concurrency else 0
+        return road.room
 
     def _has_leave(self, road: Road) -> bool:
         """Whether a call may go out: after a pause a single probe does, whoever sends it."""
@@ -122,6 +121,7 @@ class Traffic:
     def note_claimed(self, lane: Lane, count: int, more: bool) -> None:
         """A claim brought `count` items; without `more`, that was all that is due."""
         road = self._roads[lane.place]
+        road.note_claimed(clock.monotonic(), full=more)
         if count == 0:
             self._give_up_probe(road)
             # Another poller was faster; or, in a single pass, what is due became so after it began.

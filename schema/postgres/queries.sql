@@ -8,9 +8,10 @@ extract(epoch FROM :now - progress_event_at)::float8, job_type, user_id, session
 project, document_id, initiated_at, payload, vars, remote_version, expires_at
 
 -- name: claim_jobs
--- A CTE of its own: as a subquery it could be run again for every row.
+-- A CTE of its own: as a subquery it could be run again for every row. By their place, since they are
+-- locked and stay there: finding them by id once more would read as many pages again.
 WITH due AS MATERIALIZED (
-    SELECT id AS due_id FROM processing_jobs
+    SELECT ctid AS place FROM processing_jobs
     WHERE status = 'processing' AND service = :service AND next_poll_at <= :cutoff
         AND (lease_until IS NULL OR lease_until <= :now)
     ORDER BY next_poll_at, initiated_at
@@ -19,14 +20,17 @@ WITH due AS MATERIALIZED (
 )
 UPDATE processing_jobs
 SET lease_until = :lease_until, claimed_by = :poller, lease = lease + 1
-FROM due WHERE id = due_id
+FROM due WHERE processing_jobs.ctid = place
 RETURNING {job_columns};
 
 -- name: claim_these_jobs
+-- Of a column that is joined to '' there is no index: PostgreSQL would walk all that is due instead
+-- of these few, or all that lives where it takes that for little.
 WITH due AS MATERIALIZED (
     SELECT id AS due_id FROM processing_jobs
     WHERE local_id IN (SELECT value FROM json_each(:only))
-        AND status = 'processing' AND service = :service AND next_poll_at <= :cutoff
+        AND (status || '') = 'processing' AND (service || '') = :service
+        AND next_poll_at <= :cutoff
         AND (lease_until IS NULL OR lease_until <= :now)
     ORDER BY next_poll_at, initiated_at
     LIMIT :limit
@@ -45,7 +49,7 @@ state = 'pending' AND service = :service AND next_attempt_at <= :now
 
 -- name: claim_operations
 WITH due AS MATERIALIZED (
-    SELECT id AS due_id FROM operations
+    SELECT ctid AS place FROM operations
     WHERE priority IN (0, 1, 2, 3) AND {claimable_condition}
     ORDER BY priority, next_attempt_at
     LIMIT :limit
@@ -54,13 +58,17 @@ WITH due AS MATERIALIZED (
 UPDATE operations
 SET lease_until = :lease_until, claimed_by = :poller, lease = lease + 1,
     unaccounted = unaccounted + 1
-FROM due WHERE id = due_id
+FROM due WHERE operations.ctid = place
 RETURNING {operation_columns};
 
 -- name: claim_these_operations
 WITH due AS MATERIALIZED (
     SELECT id AS due_id FROM operations
-    WHERE local_id IN (SELECT value FROM json_each(:only)) AND {claimable_condition}
+    WHERE local_id IN (SELECT value FROM json_each(:only))
+        AND (state || '') = 'pending' AND (service || '') = :service AND next_attempt_at <= :now
+        AND (attempts = 0 OR next_attempt_at <= :cutoff)
+        AND kind IN (SELECT value FROM json_each(:kinds))
+        AND sent_at IS NULL AND (lease_until IS NULL OR lease_until <= :now)
     ORDER BY priority, next_attempt_at
     LIMIT :limit
     FOR UPDATE SKIP LOCKED
@@ -91,13 +99,13 @@ RETURNING {operation_columns};
 -- name: earliest_poll_of
 SELECT min(next_poll_at) FROM processing_jobs
 WHERE local_id IN (SELECT value FROM json_each(:only))
-    AND status = 'processing' AND service = :service
+    AND (status || '') = 'processing' AND (service || '') = :service
     AND (lease_until IS NULL OR lease_until <= :now);
 
 -- name: earliest_attempt_of
 SELECT min(next_attempt_at) FROM operations
 WHERE local_id IN (SELECT value FROM json_each(:only))
-    AND state = 'pending' AND service = :service AND sent_at IS NULL
+    AND (state || '') = 'pending' AND (service || '') = :service AND sent_at IS NULL
     AND (lease_until IS NULL OR lease_until <= :now)
     AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)));
 
@@ -118,47 +126,29 @@ FROM told, counted;
 -- Locked: their events are written at the end of the transaction.
 SELECT j.id, j.local_id, j.user_id
 FROM jsonb_array_elements(:fences) AS f JOIN processing_jobs AS j ON j.id = (f->>0)::bigint
-WHERE j.lease = (f->>1)::bigint AND j.status = 'processing'
+WHERE j.lease = (f->>1)::bigint AND (j.status || '') = 'processing'
 ORDER BY j.id FOR UPDATE OF j;
 
 -- name: settle_running
 UPDATE processing_jobs AS j
-SET next_poll_at = CASE WHEN j.next_poll_at = s.due THEN s.next_poll_at ELSE j.next_poll_at END,
-    last_poll_at = s.now,
-    poll_count = poll_count + 1,
-    retry_count = s.retry_count,
-    unknown_since = CASE
-        WHEN s.unknown IS NULL THEN unknown_since WHEN s.unknown THEN coalesce(unknown_since, s.now)
-    END,
-    last_http_status = s.http_status,
-    last_duration_seconds = s.duration,
-    last_error = s.error,
-    claimed_by = NULL,
-    lease_until = NULL
+SET {running_assignments}
 FROM json_to_recordset(:rows) AS s (
     id bigint, lease bigint, due timestamptz, next_poll_at timestamptz, now timestamptz,
     retry_count integer, unknown boolean, http_status integer, duration float8, error text
 )
-WHERE j.id = s.id AND j.lease = s.lease AND j.status = 'processing';
+WHERE j.id = s.id AND j.lease = s.lease AND (j.status || '') = 'processing';
 
 -- name: settle_changed
 UPDATE processing_jobs AS j
-SET progress = coalesce(s.progress, j.progress),
-    progress_event_at = CASE WHEN s.progress_event THEN s.now ELSE j.progress_event_at END,
-    remote_state = coalesce(s.remote_state, j.remote_state),
-    remote_version = coalesce(s.remote_version, j.remote_version),
-    estimated_completion_seconds =
-        coalesce(s.estimated_seconds, j.estimated_completion_seconds),
-    vars = coalesce(s.vars::jsonb, j.vars),
-    expires_at = coalesce(s.expires_at, j.expires_at),
-    version = j.version + 1,
-    updated_at = s.now
+SET {running_assignments},
+    {changed_assignments}
 FROM json_to_recordset(:rows) AS s (
-    id bigint, lease bigint, progress float8, progress_event boolean, remote_state text,
-    remote_version text, estimated_seconds float8, vars text, expires_at timestamptz,
-    now timestamptz
+    id bigint, lease bigint, due timestamptz, next_poll_at timestamptz, now timestamptz,
+    retry_count integer, unknown boolean, http_status integer, duration float8, error text,
+    progress float8, progress_event boolean, remote_state text, remote_version text,
+    estimated_seconds float8, vars jsonb, expires_at timestamptz
 )
-WHERE j.id = s.id AND j.lease = s.lease AND j.status = 'processing';
+WHERE j.id = s.id AND j.lease = s.lease AND (j.status || '') = 'processing';
 
 -- name: object_at
 SELECT id, state FROM objects
@@ -202,6 +192,14 @@ DELETE FROM objects
 WHERE id IN (SELECT value FROM json_each(:object_ids)) AND scheme = 's3' AND state = 'present'
     AND upload_id IS NULL
     AND NOT EXISTS (SELECT 1 FROM job_objects AS jo WHERE jo.object_id = objects.id);
+
+-- name: kept_files_of
+-- As a value, so that it is looked up: as a join PostgreSQL would walk all files that are on record.
+SELECT c.path, c.size FROM contents AS c
+WHERE c.local_id = :local_id AND c.path IS NOT NULL AND (
+    SELECT 1 FROM objects AS o
+    WHERE o.scheme = 'file' AND o.bucket = '' AND o.key = c.path LIMIT 1
+) IS NULL;
 
 -- name: still_cleanable
 SELECT j.id, j.local_id, j.user_id, j.service, j.account, j.server_id, j.vars, j.payload
@@ -267,3 +265,56 @@ WHERE l.operation_id = :operation_id AND l.server_key <= :last AND (
         WHERE there.value IS DISTINCT FROM (j.last_synced -> there.key)
     )
 );
+
+-- name: glance
+-- All that tracker/glance.py asks of a file, as one row: the configuration that was found right, and
+-- whether nothing is due and nobody at work. Without parameters: it is sent with its transaction.
+WITH RECURSIVE polled (service) AS (
+    SELECT min(service) FROM processing_jobs WHERE status = 'processing'
+    UNION ALL
+    SELECT (
+        SELECT min(service) FROM processing_jobs
+        WHERE status = 'processing' AND service > polled.service
+    )
+    FROM polled WHERE polled.service IS NOT NULL
+), called (service) AS (
+    SELECT min(service) FROM operations WHERE state = 'pending'
+    UNION ALL
+    SELECT (
+        SELECT min(service) FROM operations
+        WHERE state = 'pending' AND service > called.service
+    )
+    FROM called WHERE called.service IS NOT NULL
+)
+SELECT
+    (SELECT value FROM meta WHERE key = 'checked'),
+    NOT EXISTS (SELECT 1 FROM pollers)
+    AND NOT EXISTS (
+        SELECT 1 FROM meta
+        WHERE key = 'last_now' AND value <> '' AND value::timestamptz > now()
+            OR key = 'next_cleanup_at' AND value <> '' AND value::timestamptz <= now()
+    )
+    AND NOT EXISTS (SELECT 1 FROM services WHERE next_refresh_at <= now())
+    AND NOT EXISTS (
+        SELECT 1 FROM operations
+        WHERE state = 'pending' AND sent_at IS NOT NULL AND lease_until <= now()
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM polled CROSS JOIN LATERAL (
+            SELECT j.next_poll_at FROM processing_jobs AS j
+            WHERE j.status = 'processing' AND j.service = polled.service
+                AND (j.lease_until IS NULL OR j.lease_until <= now())
+            ORDER BY j.next_poll_at LIMIT 1
+        ) AS first
+        WHERE first.next_poll_at <= now()
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM called CROSS JOIN (VALUES (0), (1), (2), (3)) AS p (value)
+        CROSS JOIN LATERAL (
+            SELECT o.next_attempt_at FROM operations AS o
+            WHERE o.state = 'pending' AND o.service = called.service AND o.priority = p.value
+                AND o.sent_at IS NULL AND (o.lease_until IS NULL OR o.lease_until <= now())
+            ORDER BY o.next_attempt_at LIMIT 1
+        ) AS first
+        WHERE first.next_attempt_at <= now()
+    );

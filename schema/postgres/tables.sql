@@ -53,7 +53,12 @@ CREATE TABLE processing_jobs (
     synced_at timestamptz(3),
     found_at timestamptz(3),
     expires_at timestamptz(3)
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
+) WITH (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0.01,
+    -- Also where few pages have dead rows: claims step over all dead entries of the due index.
+    vacuum_index_cleanup = on
+);
 
 CREATE UNIQUE INDEX processing_jobs_server_key ON processing_jobs (server_key)
     WHERE server_key IS NOT NULL;

@@ -23,7 +23,10 @@ INSERT INTO operations (
 
 -- name: insert_event
 INSERT INTO job_events (at, local_id, user_id, origin, type, data)
-VALUES (:now, :local_id, :user_id, :origin, :type, :data);
+SELECT json_extract(value, '$.now'), json_extract(value, '$.local_id'),
+    json_extract(value, '$.user_id'), json_extract(value, '$.origin'),
+    json_extract(value, '$.type'), json_extract(value, '$.data')
+FROM json_each(:rows) ORDER BY key;
 
 -- name: standing_claims
 SELECT j.id, j.local_id, j.user_id
@@ -166,34 +169,70 @@ WHERE id = :id AND lease = :lease AND state = 'pending' AND claimed_by = :poller
 RETURNING id;
 
 -- name: settle_running
-UPDATE processing_jobs
-SET next_poll_at = CASE WHEN next_poll_at = :due THEN :next_poll_at ELSE next_poll_at END,
-    last_poll_at = :now,
-    poll_count = poll_count + 1,
-    retry_count = :retry_count,
-    unknown_since = CASE
-        WHEN :unknown IS NULL THEN unknown_since WHEN :unknown THEN coalesce(unknown_since, :now)
-    END,
-    last_http_status = :http_status,
-    last_duration_seconds = :duration,
-    last_error = :error,
-    claimed_by = NULL,
-    lease_until = NULL
-WHERE id = :id AND lease = :lease AND status = 'processing';
+UPDATE processing_jobs AS j
+SET {running_assignments}
+FROM (
+    SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.lease') AS lease,
+        json_extract(value, '$.due') AS due,
+        json_extract(value, '$.next_poll_at') AS next_poll_at,
+        json_extract(value, '$.now') AS now, json_extract(value, '$.retry_count') AS retry_count,
+        json_extract(value, '$.unknown') AS unknown,
+        json_extract(value, '$.http_status') AS http_status,
+        json_extract(value, '$.duration') AS duration, json_extract(value, '$.error') AS error
+    FROM json_each(:rows)
+    LIMIT -1  -- or each of them would be extracted wherever it is used
+) AS s
+WHERE j.id = s.id AND j.lease = s.lease AND +j.status = 'processing';
 
 -- name: settle_changed
-UPDATE processing_jobs
-SET progress = coalesce(:progress, progress),
-    progress_event_at = CASE WHEN :progress_event THEN :now ELSE progress_event_at END,
-    remote_state = coalesce(:remote_state, remote_state),
-    remote_version = coalesce(:remote_version, remote_version),
+UPDATE processing_jobs AS j
+SET {running_assignments},
+    {changed_assignments}
+FROM (
+    SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.lease') AS lease,
+        json_extract(value, '$.due') AS due,
+        json_extract(value, '$.next_poll_at') AS next_poll_at,
+        json_extract(value, '$.now') AS now, json_extract(value, '$.retry_count') AS retry_count,
+        json_extract(value, '$.unknown') AS unknown,
+        json_extract(value, '$.http_status') AS http_status,
+        json_extract(value, '$.duration') AS duration, json_extract(value, '$.error') AS error,
+        json_extract(value, '$.progress') AS progress,
+        json_extract(value, '$.progress_event') AS progress_event,
+        json_extract(value, '$.remote_state') AS remote_state,
+        json_extract(value, '$.remote_version') AS remote_version,
+        json_extract(value, '$.estimated_seconds') AS estimated_seconds,
+        json_extract(value, '$.vars') AS vars, json_extract(value, '$.expires_at') AS expires_at
+    FROM json_each(:rows)
+    LIMIT -1  -- or each of them would be extracted wherever it is used
+) AS s
+WHERE j.id = s.id AND j.lease = s.lease AND +j.status = 'processing';
+
+-- name: running_assignments
+next_poll_at = CASE WHEN j.next_poll_at = s.due THEN s.next_poll_at ELSE j.next_poll_at END,
+    last_poll_at = s.now,
+    poll_count = j.poll_count + 1,
+    retry_count = s.retry_count,
+    unknown_since = CASE
+        WHEN s.unknown IS NULL THEN j.unknown_since
+        WHEN s.unknown THEN coalesce(j.unknown_since, s.now)
+    END,
+    last_http_status = s.http_status,
+    last_duration_seconds = s.duration,
+    last_error = s.error,
+    claimed_by = NULL,
+    lease_until = NULL
+
+-- name: changed_assignments
+progress = coalesce(s.progress, j.progress),
+    progress_event_at = CASE WHEN s.progress_event THEN s.now ELSE j.progress_event_at END,
+    remote_state = coalesce(s.remote_state, j.remote_state),
+    remote_version = coalesce(s.remote_version, j.remote_version),
     estimated_completion_seconds =
-        coalesce(:estimated_seconds, estimated_completion_seconds),
-    vars = coalesce(:vars, vars),
-    expires_at = coalesce(:expires_at, expires_at),
-    version = version + 1,
-    updated_at = :now
-WHERE id = :id AND lease = :lease AND status = 'processing';
+        coalesce(s.estimated_seconds, j.estimated_completion_seconds),
+    vars = coalesce(s.vars, j.vars),
+    expires_at = coalesce(s.expires_at, j.expires_at),
+    version = j.version + 1,
+    updated_at = s.now
 
 -- name: transition
 UPDATE processing_jobs

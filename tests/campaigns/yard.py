@@ -171,7 +171,7 @@ class Yard:
     def __init__(self, folder: Path, service: Service, server: Ledger | None = None) -> None:
         self.folder, self.service, self.server = folder, service, server
         self.file = folder / "tracker.db"
-        self.ledger = server.url if server else str(self.file)
+        self.ledger: Path | str = server.url if server else str(self.file)
         self._started: list[subprocess.Popen[str]] = []
         self.configure()
 
@@ -180,7 +180,9 @@ class Yard:
         of `QUICK`."""
         values = {**QUICK, **settings, "port": self.service.port}
         services = [SERVICE % {**values, "name": name} for name in names or ("mill",)]
-        place = f'database = "{self.ledger}"\nfolder = "tracker.db.files"\n'
+        place = 'database = "tracker.db"\n'
+        if self.server:
+            place = f'database = "{self.ledger}"\nfolder = "tracker.db.files"\n'
         text = place + values["storage"] + "".join(services)
         (self.folder / "tracker.toml").write_text(text)
 
@@ -254,7 +256,10 @@ class Yard:
 
     def submit(self, count: int, service: str = "mill") -> None:
         """Record `count` jobs, marked m0, m1 …, without attempting them."""
-        with Tracker(self.folder / "tracker.toml") as tracker:
+        with (
+            Tracker(self.folder / "tracker.toml") as tracker,
+            tracker.store.database.transaction(),
+        ):
             for number in range(count):
                 tracker.submit(service, {"marker": f"m{number}"}, sync=False)
 
@@ -327,11 +332,14 @@ class Yard:
             )
         }
 
+    def is_whole(self) -> bool:
+        """Whether the database says so of itself."""
+        return bool(self.server) or self.rows("PRAGMA integrity_check") == [("ok",)]
+
     def check(self) -> None:
         """What holds for every ledger that has come to rest: it is whole, every finished job was
         finished once, with one result if it completed, and nobody holds anything."""
-        if not self.server:
-            assert self.rows("PRAGMA integrity_check") == [("ok",)]
+        assert self.is_whole()
         finalized = Counter(
             row[0]
             for row in self.rows("SELECT local_id FROM job_events WHERE type = 'job:finalized'")

@@ -122,7 +122,7 @@ def test_curl_has_to_be_there_for_who_asks_for_it(monkeypatch):
         docs('transport = "curl"')
     assert caught.value.message.startswith("services.docs.transport: curl needs pycurl")
     assert "pip install 'tracker-jobs[fast]'" in caught.value.hint
-    assert docs("").transport == "requests"
+    assert docs("").transport == "http"
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def test_sinks():
     assert (url.method, url.url, url.timeout) == ("POST", "https://h/x", 5.0)
     assert url.credential is not None and [sink.transport for sink in sinks] == [
         "command",
-        "requests",
+        "http",
     ]
     for sink in sinks:
         assert sink.read(reply(b"", 200)) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 from collections import defaultdict
@@ -12,17 +13,22 @@ from typing import Any
 
 import psycopg
 import pytest
+from bouncer import Bouncer
 from ledgers import DONE, RUNNING, claim, polled, running, spooled, sql, submitted, types
 from pooler import Pooler
 from proxy import Proxy
+from psycopg_pool.base import AttemptWithBackoff
 
 from tracker import clock
+from tracker.databases import postgres as postgres_database
+from tracker.databases import servers
 from tracker.databases.base import LEDGER, ROWS
 from tracker.databases.migrate import migrate
 from tracker.databases.postgres import Database
 from tracker.errors import DatabaseBusy, DatabaseError, UsageError
-from tracker.schema import queries
+from tracker.schema import queries, script
 from tracker.schema.postgres import translated
+from tracker.schema.postgres.migrations import STEPS
 from tracker.store import Store, open_store, server_key
 from tracker.store.ledger import PARTS
 
@@ -230,6 +236,21 @@ def test_a_lost_connection(opened, postgres, url):
     assert store.get(first).status == "pending" and store.get(submitted(store))
 
 
+def test_a_server_that_was_away(own_postgres, monkeypatch):
+    """B10: a server that comes back is found again at once, however long it was away: attempts to
+    connect do not become ever rarer."""
+    monkeypatch.setattr(AttemptWithBackoff, "INITIAL_DELAY", 3600.0)
+    store = open_store(own_postgres.create())
+    first = submitted(store)
+    own_postgres.end()
+    with monkeypatch.context() as impatient, pytest.raises(DatabaseBusy, match="cannot be reached"):
+        impatient.setattr(postgres_database, "PATIENCE_SECONDS", 0.1)
+        store.get(first)
+    own_postgres.restart("fast")
+    assert store.get(first).local_id == first
+    store.close()
+
+
 @pytest.mark.parametrize("heard", [False, True], ids=["unheard", "heard"])
 @pytest.mark.parametrize("word", [b"BEGIN", b"INSERT INTO operations", b"COMMIT"])
 def test_a_line_that_breaks_within(proxy, word, heard):
@@ -279,6 +300,41 @@ def test_a_newer_ledger(opened, url):
     sql(opened(), "UPDATE meta SET value = '99.0' WHERE key = 'min_program'")
     with pytest.raises(DatabaseError, match=r"needs tracker 99\.0 or newer"):
         open_store(url)
+
+
+TAKES_AWAY = re.compile(
+    r"\b(DROP (TABLE|COLUMN|VIEW|SEQUENCE)|RENAME|ALTER COLUMN|TRUNCATE)\b"
+    r"|ADD COLUMN(?![^,;]*\bDEFAULT\b)[^,;]*\bNOT NULL\b"
+    r"|ADD (CONSTRAINT|CHECK|UNIQUE|FOREIGN)|UNIQUE INDEX",
+    re.I,
+)
+"""What a step may not say: the version before it writes and reads its tables as they were."""
+
+
+def test_steps_only_add():
+    """B10: after every step the version before it can go on: nothing that it reads is gone, and
+    nothing is refused that it writes."""
+    for name, file in STEPS[1:]:
+        assert not TAKES_AWAY.search(script("postgres", file)), name
+    for bad in (
+        "ALTER TABLE meta RENAME COLUMN value TO v",
+        "ALTER TABLE meta ADD COLUMN colour text NOT NULL",
+        "ALTER TABLE meta ADD COLUMN a text DEFAULT 'x', ADD COLUMN b text NOT NULL",
+        "CREATE UNIQUE INDEX one ON processing_jobs (document_id)",
+    ):
+        assert TAKES_AWAY.search(bad), bad
+    good = "ALTER TABLE meta ADD COLUMN colour text NOT NULL DEFAULT 'blue'; CREATE INDEX i ON meta"
+    assert not TAKES_AWAY.search(good)
+
+
+def test_a_migration_takes_its_time(opened, url, monkeypatch):
+    """A step may take longer than a statement of daily work: nobody would ever get past it."""
+    opened()
+    monkeypatch.setattr(postgres_database, "BEGIN", "BEGIN; SET LOCAL statement_timeout = '1s'")
+    monkeypatch.setattr(servers, "STEPS", [*servers.STEPS, ("0002_slow", "slow")])
+    monkeypatch.setattr(servers, "script", lambda dialect, name: "SELECT pg_sleep(1.2)")
+    assert opened().get_meta("ledger_id")
+    assert columns_on(url)
 
 
 SECRET = "hunter2"
@@ -362,10 +418,11 @@ def test_a_value_that_breaks_a_constraint_is_not_told(opened):
     assert SECRET not in str(error.value) and isinstance(store.database, Database)
 
 
-def test_behind_a_pooler(url):
+@pytest.mark.parametrize("kind", [Bouncer, Pooler], ids=["pgbouncer", "stand-in"])
+def test_behind_a_pooler(url, kind):
     """B10: behind a pooler that gives each transaction another connection, and keeps nothing of a
     session, many processes work over few connections as they do without it."""
-    pooler = Pooler(url, 2)
+    pooler = kind(url, 2)
     stores = [open_store(pooler.url) for _ in range(5)]
 
     def work(store: Store) -> int:
@@ -377,7 +434,11 @@ def test_behind_a_pooler(url):
 
     assert at_once(*(lambda one=one: work(one) for one in stores)) == [2] * 5
     assert [event.seq for event in stores[0].events()] == list(range(1, stores[1].last_event() + 1))
-    assert pooler.transactions > 25 and pooler.refused == []
+    # This one is asked for through the pooler too.
+    count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    assert 1 <= stores[0].database.read(count)[0][0] <= 2
+    if isinstance(pooler, Pooler):
+        assert pooler.transactions > 25 and pooler.refused == []
     for one in stores:
         one.close()
     pooler.close()

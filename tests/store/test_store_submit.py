@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from ledgers import (
     EPOCH,
@@ -54,6 +56,35 @@ def test_a_submission_and_what_it_owes(store, time):
     assert claimed.job.input == {
         "path": "/spool/x.pdf", "name": "x.pdf", "size": 3, "media_type": "a/b", "sha256": "ab"
     }  # fmt: skip
+
+
+def test_many_submissions_are_as_one_each(store, time):
+    """Jobs that are submitted together have what those have that are submitted one by one; when
+    one of them cannot be written there is none of them."""
+    alone = submitted(store, payload={"language": "ä"}, project="P")
+
+    def another(local_id: str) -> tuple[ProcessingJob, NewOperation]:
+        job = ProcessingJob(local_id, "docs", "pending", project="P", payload={"language": "ä"})
+        return job, NewOperation(Kind.CREATE, "docs", idempotency_key=f"key-{local_id}")
+
+    together = [new_id() for _ in range(3)]
+    store.submit_many([another(local_id) for local_id in together])
+
+    def written(local_id: str) -> list[object]:
+        found = [
+            store.get(local_id),
+            store.operations_of(local_id),
+            store.events(local_id=local_id),
+        ]
+        texts = [repr(one).replace(local_id, "ID") for one in found]
+        return [re.sub(r"(seq|id)('?[=:] ?)\d+", r"\1\2N", text) for text in texts]
+
+    assert [written(local_id) for local_id in together] == [written(alone)] * 3
+    with pytest.raises(store.database.broken):
+        store.submit_many([another(local_id) for local_id in (new_id(), new_id(), alone)])
+    for table in ("processing_jobs", "operations"):
+        assert store.database.read(f"SELECT count(*) FROM {table}") == [(4,)]
+    assert [event.local_id for event in store.events()] == [alone, *together]
 
 
 def test_a_submission_is_written_whole_or_not_at_all(store):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,6 +25,16 @@ SERVERS = ("postgresql://", "postgres://")
 def is_server(database: str | Path) -> bool:
     """Whether this names a database server, not a file."""
     return str(database).lower().startswith(SERVERS)
+
+
+def as_rows(rows: Sequence[Parameters]) -> str:
+    """Many rows of parameters as one document of JSON, without the character NUL: SQLite reads
+    JSON's texts up to there, and PostgreSQL not at all."""
+    text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+    return _NUL.sub("\\1\ufffd", text) if "\\u0000" in text else text
+
+
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 class Database(Protocol):
@@ -55,6 +67,13 @@ class Database(Protocol):
         `keeps` is what nobody else may write meanwhile: LEDGER, ROWS, or the name of something
         that only transactions with that name write. It may keep more than that.
         """
+
+    def snapshot(self) -> AbstractContextManager[Database]:
+        """Reads inside the block see the database as it is at one moment, however long it takes;
+        nobody waits for that."""
+
+    def fill(self, table: str, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> None:
+        """Add many rows in the current transaction, the fastest way that there is."""
 
     def write(self, sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         """Run one writing statement in the current transaction; its RETURNING rows."""

@@ -29,6 +29,8 @@ _HOPELESS = re.compile(
 )
 """Refusals that no patience ends. There is no code to tell them by: libpq has only their text."""
 
+_FULL = re.compile(r"too many (clients|connections)|connection slots are reserved")
+
 _BUSY = {
     "40001": "was changed by somebody else at the same time",
     "40P01": "is locked by another process",
@@ -40,11 +42,17 @@ _BUSY = {
     "57P03": "is starting up or shutting down",
     "25P03": "ended a transaction that had nothing to do",
 }
+READ_ONLY = "25006"
+
 _HINTS = {
-    "25006": ("is read-only", "name the primary server with --db"),
     "42501": ("does not let this user do that", "grant the user the right to create tables"),
     "53100": ("cannot grow: the disk is full", "free some space and try again"),
 }
+
+
+class ReadOnly(DatabaseBusy):
+    """The server takes no writes: it is a replica, or about to be the primary. Whoever waits for a
+    command is told at once; a poller goes on trying."""
 
 
 class Connections:
@@ -103,6 +111,8 @@ class Connections:
             min_size=0,
             max_size=MOST,
             num_workers=1,
+            # Later on it would double its pause up to minutes; whoever asks tries again anyway.
+            reconnect_timeout=1.0,
             open=True,
         )
 
@@ -115,9 +125,11 @@ class Connections:
             connection = self._wait()
             try:
                 yield connection
-            except BaseException:
+            except BaseException as error:
                 with suppress(psycopg.Error):
                     connection.rollback()
+                if isinstance(error, ReadOnly | psycopg.errors.ReadOnlySqlTransaction):
+                    connection.close()  # the next one may lead to the server that took over
                 raise
             finally:
                 self._pool.putconn(connection)
@@ -159,6 +171,9 @@ class Connections:
         import psycopg
 
         code = getattr(error, "sqlstate", None)
+        if code == READ_ONLY:
+            hint = "name the primary server with --db"
+            return ReadOnly(f"database {self.name} is read-only", hint)
         if code in _BUSY:
             return self._busy(_BUSY[code])
         if code in _HINTS:
@@ -170,6 +185,8 @@ class Connections:
             return DatabaseError(f"database {self.name} failed: {said}")
         if _HOPELESS.search(said):
             return DatabaseError(f"database {self.name} refuses: {said}", "check --db")
+        if _FULL.search(said):
+            return self._busy("has no connection left")
         return DatabaseBusy(
             f"database {self.name} cannot be reached: {said}", "is the server running?"
         )

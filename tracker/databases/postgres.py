@@ -7,7 +7,7 @@ hand each transaction to another connection.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +15,7 @@ from zlib import crc32
 
 from tracker import clock
 from tracker.databases.base import LEDGER, ROWS, Parameters
-from tracker.databases.connections import Connections
+from tracker.databases.connections import Connections, ReadOnly
 from tracker.errors import DatabaseBusy, Impossible
 from tracker.schema.postgres import translated
 from tracker.schema.postgres.border import as_rows, fitting
@@ -43,6 +43,12 @@ BEGIN = (
     f"BEGIN; SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'; "
     f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; "
     f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
+)
+BEGIN_SNAPSHOT = (
+    # Whoever reads the lines may take his time.
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '1h'; "
+    f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; "
+    "SET LOCAL idle_in_transaction_session_timeout = '1h'"
 )
 LOCKS = 0x7472636B
 """The first half of the keys of this program's advisory locks; all end with their transaction."""
@@ -185,6 +191,31 @@ class Database:
             self._transaction.wrote = self._transaction.wrote or cursor.rowcount != 0
             return cursor.fetchall() if cursor.description else []
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Database]:
+        """Reads inside the block see the database as it is at one moment; nobody waits for it, but
+        what is deleted meanwhile is not tidied up before it ends."""
+        current = self._transaction
+        with self._connections.take() as connection:
+            connection.execute(BEGIN_SNAPSHOT.encode())
+            current.connection = connection
+            try:
+                yield self
+                connection.execute("COMMIT")
+            finally:
+                current.connection = None
+
+    def fill(self, table: str, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> None:
+        """Add many rows in the current transaction, with COPY."""
+        from tracker.schema.moving import copy_in
+
+        with self._connections.told():
+            cursor = self._current().cursor()
+            with cursor.copy(copy_in(table, columns).encode()) as copy:
+                for row in rows:
+                    copy.write_row(row)
+            self._transaction.wrote = True
+
     def insert(self, sql: str, parameters: Parameters = ()) -> int:
         """Run one INSERT in the current transaction; the new row's id."""
         return int(self.write(f"{sql} RETURNING id", parameters)[0][0])
@@ -227,8 +258,8 @@ class Database:
             return act()
         try:
             return act()
-        except DatabaseBusy:
-            if not self._connections.were_there:
+        except DatabaseBusy as error:
+            if isinstance(error, ReadOnly) or not self._connections.were_there:
                 raise
             return _again_and_again(act)
 

@@ -42,6 +42,8 @@ def migrate_server(database: Database, *, dry_run: bool = False) -> Migrated:
         return Migrated(tuple(steps))
     # What nobody else does meanwhile is: write to the ledger, of whatever version.
     with database.transaction():
+        # A step takes as long as there are rows; what it waits for is bounded all the same.
+        database.run_script("SET LOCAL statement_timeout = 0")
         steps = pending_steps(database)
         for name, file in STEPS:
             if name in steps:

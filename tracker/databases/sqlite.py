@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tracker import clock
-from tracker.databases.base import LEDGER, Parameters, T
+from tracker.databases.base import LEDGER, Parameters, T, as_rows
 from tracker.errors import DatabaseBusy, DatabaseError, UsageError
 
 BUSY_SECONDS = 10.0
@@ -82,6 +82,26 @@ class Database:
             return [dict(zip(names, row, strict=True)) for row in cursor]
 
     @contextmanager
+    def snapshot(self) -> Iterator[Database]:
+        """Reads inside the block see the database as it is at one moment; other connections go on
+        reading and writing."""
+        with self._lock:
+            with self._told():
+                self._connection.execute("BEGIN")
+                # The moment is that of the first read.
+                self._connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+            try:
+                yield self
+            finally:
+                self._connection.execute("ROLLBACK")
+
+    def fill(self, table: str, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> None:
+        """Add many rows in the current transaction."""
+        from tracker.schema.moving import insert
+
+        self.write_many(insert(table, columns), rows)
+
+    @contextmanager
     def transaction(self, keeps: str = LEDGER) -> Iterator[Database]:
         """A write transaction: all of it is committed, or none. One inside another joins it.
         Whatever it `keeps` to itself, SQLite lets nobody else write meanwhile."""
@@ -114,9 +134,19 @@ class Database:
             return self._connection.execute(sql, parameters).lastrowid or 0
 
     def write_many(self, sql: str, rows: Iterable[Parameters]) -> int:
-        """Run one writing statement for each of `rows`; how many rows it changed."""
+        """Run one writing statement for each of `rows`, or once for all of them where it takes
+        them as ``:rows``; how many rows it changed.
+
+        Once for all is for what is written while another thread works: that one stands still for
+        a moment after each single statement.
+        """
         with self._lock, self._told():
-            return self._connection.executemany(sql, rows).rowcount
+            if ":rows" not in sql:
+                return self._connection.executemany(sql, rows).rowcount
+            found = list(rows)
+            if not found:
+                return 0
+            return self._connection.execute(sql, {"rows": as_rows(found)}).rowcount
 
     def write_last(self, sql: str, rows: Iterable[Parameters]) -> None:
         """The same, at once: nobody else writes before this transaction ends."""

@@ -42,6 +42,23 @@ class Acts(Settlement):
                 self._write_object(job.local_id, spooled, clock.to_text(now))
             self._write_operation(job.local_id, operation, now)
 
+    def submit_many(self, jobs: Sequence[tuple[ProcessingJob, NewOperation]]) -> None:
+        """Put new jobs on record together with the creates that they owe, all of them or none."""
+        with self.database.transaction(ROWS):
+            now = self.now()
+            at, told = clock.to_text(now), []
+            self.database.write_many(
+                self.sql["insert_job"], [self._new_row(job, now) for job, _ in jobs]
+            )
+            self.database.write_many(
+                self.sql["insert_operation"],
+                [self._owed_row(job.local_id, operation, now) for job, operation in jobs],
+            )
+            for job, _ in jobs:
+                created = Event("job:created", {"job": job.said})
+                told.append(self._event(job.local_id, job.user_id, created, at))
+            self.database.write_last(self.sql["insert_event"], told)
+
     def adopt(
         self,
         job: ProcessingJob,
@@ -78,36 +95,36 @@ class Acts(Settlement):
                 f"see: tracker show {known}",
             ) from None
 
-    def _insert(self, job: ProcessingJob, now: float, key: str | None = None) -> None:
+    def _new_row(self, job: ProcessingJob, now: float, key: str | None = None) -> dict[str, Any]:
         at = clock.to_text(now)
         job.initiated_at = job.initiated_at or at
         job.created_at = job.updated_at = at
-        self.database.write(
-            self.sql["insert_job"],
-            {
-                "local_id": job.local_id,
-                "server_id": job.server_id,
-                "server_key": key,
-                "service": job.service,
-                "account": job.account,
-                "job_type": job.job_type,
-                "user_id": job.user_id,
-                "session_id": job.session_id,
-                "project": job.project,
-                "document_id": job.document_id,
-                "status": job.status,
-                "payload": to_json(job.payload),
-                "vars": to_json(job.vars),
-                "traceparent": job.traceparent,
-                "initiated_at": job.initiated_at,
-                "accepted_at": job.accepted_at,
-                "estimated_completion_seconds": job.estimated_completion_seconds,
-                "next_poll_at": job.next_poll_at,
-                "now": at,
-            },
-        )
-        told = Event("job:created", {"job": _public(job)})
-        self._write_events(job.local_id, job.user_id, [told], at)
+        return {
+            "local_id": job.local_id,
+            "server_id": job.server_id,
+            "server_key": key,
+            "service": job.service,
+            "account": job.account,
+            "job_type": job.job_type,
+            "user_id": job.user_id,
+            "session_id": job.session_id,
+            "project": job.project,
+            "document_id": job.document_id,
+            "status": job.status,
+            "payload": to_json(job.payload),
+            "vars": to_json(job.vars),
+            "traceparent": job.traceparent,
+            "initiated_at": job.initiated_at,
+            "accepted_at": job.accepted_at,
+            "estimated_completion_seconds": job.estimated_completion_seconds,
+            "next_poll_at": job.next_poll_at,
+            "now": at,
+        }
+
+    def _insert(self, job: ProcessingJob, now: float, key: str | None = None) -> None:
+        self.database.write(self.sql["insert_job"], self._new_row(job, now, key))
+        told = Event("job:created", {"job": job.said})
+        self._write_events(job.local_id, job.user_id, [told], clock.to_text(now))
 
     def act(self, local_id: str, change: Transition) -> bool:
         """Apply a person's transition; False when the job was not in a state that allows it.
@@ -157,9 +174,3 @@ class Acts(Settlement):
         if not rows:
             raise NotFound(f"no job '{local_id}'", "see: tracker list")
         return job_from(rows[0])[0]
-
-
-def _public(job: ProcessingJob) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {key: value for key, value in asdict(job).items() if value not in (None, "", {})}

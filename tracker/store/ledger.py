@@ -13,7 +13,7 @@ from tracker.model import PRIORITIES, Event, Json, NewOperation
 from tracker.objects import ObjectState, StoredObject
 from tracker.schema import queries
 
-PARTS = ("_columns", "_condition")
+PARTS = ("_assignments", "_columns", "_condition")
 """Ends of names of what is no statement but a part of others, where ``{name}`` stands."""
 
 
@@ -79,21 +79,25 @@ class Ledger:
         if stored is not None:
             # Not noted in `stored`: this transaction may be undone, and the outcome settled again.
             object_id = stored.id or self._write_object(local_id, stored, clock.to_text(now))
-        return self.database.insert(
-            self.sql["insert_operation"],
-            {
-                "local_id": local_id,
-                "kind": operation.kind,
-                "service": operation.service,
-                "account": operation.account,
-                "priority": PRIORITIES.index(operation.priority),
-                "idempotency_key": operation.idempotency_key,
-                "payload": to_json(operation.payload),
-                "next_attempt_at": clock.to_text(now + operation.delay),
-                "now": clock.to_text(now),
-                "object_id": object_id,
-            },
-        )
+        values = self._owed_row(local_id, operation, now, object_id)
+        return self.database.insert(self.sql["insert_operation"], values)
+
+    @staticmethod
+    def _owed_row(
+        local_id: str, operation: NewOperation, now: float, object_id: int | None = None
+    ) -> dict[str, Any]:
+        return {
+            "local_id": local_id,
+            "kind": operation.kind,
+            "service": operation.service,
+            "account": operation.account,
+            "priority": PRIORITIES.index(operation.priority),
+            "idempotency_key": operation.idempotency_key,
+            "payload": to_json(operation.payload),
+            "next_attempt_at": clock.to_text(now + operation.delay),
+            "now": clock.to_text(now),
+            "object_id": object_id,
+        }
 
     def _write_object(self, local_id: str, stored: StoredObject, now: str) -> int:
         """Put an object on record, as one that the job uses if it has a role; its row's id. One

@@ -80,12 +80,12 @@ class Settlement(Syncing):
             return
         at = clock.to_text(now)
         self._write_standing_events([one for one in running if one.events], at)
-        changed = [_changed(one, at) for one in running if one.changed]
-        if changed:
-            self.database.write_many(self.sql["settle_changed"], changed)
-        count = self.database.write_many(
-            self.sql["settle_running"], [_running(one, at, now) for one in running]
-        )
+        count = 0
+        for name, rows in (
+            ("settle_running", [_running(one, at, now) for one in running if not one.changed]),
+            ("settle_changed", [_changed(one, at, now) for one in running if one.changed]),
+        ):
+            count += self.database.write_many(self.sql[name], rows)
         settled.polled += len(running)
         settled.applied += count
         settled.void += len(running) - count
@@ -272,10 +272,9 @@ def _running(running: Running, at: str, now: float) -> dict[str, Any]:
     }
 
 
-def _changed(running: Running, at: str) -> dict[str, Any]:
+def _changed(running: Running, at: str, now: float) -> dict[str, Any]:
     return {
-        "id": running.job.id,
-        "lease": running.job.lease,
+        **_running(running, at, now),
         "progress": running.progress,
         "progress_event": running.progress_event,
         "remote_state": _text(running.remote_state),
@@ -283,7 +282,6 @@ def _changed(running: Running, at: str) -> dict[str, Any]:
         "estimated_seconds": running.estimated_seconds,
         "expires_at": running.expires_at,
         "vars": to_json(running.vars) if running.vars is not None else None,
-        "now": at,
     }
 
 

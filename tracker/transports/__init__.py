@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 
 from tracker.errors import ConfigError
 from tracker.transports.base import Transport
 
-HTTP = "requests"
-"""The transport of whoever names none."""
+HTTP = "http"
+"""The transport of whoever names none: curl where pycurl is installed, else requests."""
+
+log = logging.getLogger("tracker.transport")
 
 NEEDS_PYCURL = (
     "curl needs pycurl, which cannot be imported",
@@ -33,6 +36,16 @@ def _curl(calls: int) -> Transport:
     return CurlTransport(calls)
 
 
+def _http(calls: int) -> Transport:
+    if pycurl_is_there():
+        try:
+            return _curl(calls)
+        except (ImportError, AttributeError) as error:
+            # A pycurl whose libcurl is gone, or one too old to have all that is needed.
+            log.warning("pycurl is installed and of no use (%s); calls go over requests", error)
+    return _requests(calls)
+
+
 def _command(threads: int) -> Transport:
     from tracker.transports.command import CommandTransport
 
@@ -52,6 +65,7 @@ def _aws(threads: int) -> Transport:
 
 
 TRANSPORTS: Mapping[str, Callable[[int], Transport]] = {
+    HTTP: _http,
     "requests": _requests,
     "curl": _curl,
     "command": _command,

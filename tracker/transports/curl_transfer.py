@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import pycurl
@@ -27,6 +28,9 @@ from tracker.transports.multipart import Stream, Upload, open_upload
 # Options that pycurl has no names for.
 SUPPRESS_CONNECT_HEADERS = 265
 QUICK_EXIT = 322
+
+SHORT_HEAD = 1024
+"""Bytes of a head that is worth remembering."""
 
 _LONGEST = 2**31 - 1
 _MAY_LACK_A_BODY = frozenset({"GET", "HEAD", "DELETE", "TRACE", "OPTIONS", "CONNECT"})
@@ -233,25 +237,15 @@ class Transfer(Exchange):
     def _read_head(self) -> None:
         """Bring status and headers into the reply, or see where it redirects to, if they have
         come in full."""
-        status = 0
-        pairs: list[tuple[str, str]] = []
-        for line in b"".join(self._lines).decode("latin-1").split("\n")[:-1]:
-            name, colon, value = line.partition(":")
-            if line.startswith("HTTP/"):
-                status, pairs = int(line.split()[1]), []
-            elif colon:
-                pairs.append((name, value.strip()))
-            elif status >= 200 and line in ("\r", ""):
-                break
-        else:
+        head = b"".join(self._lines)
+        found = _quickly_parsed(head) if len(head) <= SHORT_HEAD else _parsed(head)
+        if found is None:
             return
-        if len(pairs) > MAX_HEADERS:
-            raise Problem(Fault.RESET, NOT_HTTP)
-        headers = joined(pairs)
+        status, headers = found
         if self.redirected(status):
             self._location = headers.get("location", "")
         else:
-            self.reply.status, self.reply.headers = status, headers
+            self.reply.status, self.reply.headers = status, dict(headers)
 
     def _new_body(self) -> Body:
         length = None
@@ -262,6 +256,29 @@ class Transfer(Exchange):
 
 
 _NOTHING = Call("", "GET", "")
+
+
+def _parsed(head: bytes) -> tuple[int, dict[str, str]] | None:
+    """Status and headers of a reply; None when they have not come in full. Raises `Problem`."""
+    status = 0
+    pairs: list[tuple[str, str]] = []
+    for line in head.decode("latin-1").split("\n")[:-1]:
+        name, colon, value = line.partition(":")
+        if line.startswith("HTTP/"):
+            status, pairs = int(line.split()[1]), []
+        elif colon:
+            pairs.append((name, value.strip()))
+        elif status >= 200 and line in ("\r", ""):
+            break
+    else:
+        return None
+    if len(pairs) > MAX_HEADERS:
+        raise Problem(Fault.RESET, NOT_HTTP)
+    return status, joined(pairs)
+
+
+_quickly_parsed = lru_cache(maxsize=64)(_parsed)
+"""One poll's head is that of the poll before it, within the same second."""
 
 
 def _lines(headers: dict[str, str]) -> list[bytes]:

@@ -83,6 +83,9 @@ class Decoder:
                 return
 
 
+_AS_IT_IS = Decoder("")
+
+
 class FileSink:
     """A new file, readable by its owner only, that is there in full or not at all: closed before
     it was settled, it is removed. Raises `Problem` (INVALID) when the file cannot be made or
@@ -151,7 +154,8 @@ class Body:
         self._limit = call.max_bytes
         if call.sink is not None and not success:
             self._limit = min(self._limit, MAX_ERROR_BODY)
-        self._decoder = Decoder(reply.headers.get("content-encoding", ""))
+        encoding = reply.headers.get("content-encoding", "")
+        self._decoder = Decoder(encoding) if encoding else _AS_IT_IS
         if (length or 0) > self._limit and self._decoder.transparent:
             raise oversized(self._limit)
         self._reply = reply
@@ -169,7 +173,7 @@ class Body:
 
     def feed(self, data: bytes) -> None:
         """Take what came next."""
-        for piece in self._decoder.feed(data):
+        for piece in (data,) if self._decoder is _AS_IT_IS else self._decoder.feed(data):
             self._total += len(piece)
             if self._total > self._limit:
                 raise oversized(self._limit)
