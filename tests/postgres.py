@@ -16,8 +16,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -25,17 +26,24 @@ from typing import Any
 
 import psycopg
 import pytest
+from lending import Lender
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 
 from tracker.schema.postgres import translated
 from tracker.schema.postgres.border import loads_text
+from tracker.store import open_store
 
 GIVEN = os.environ.get("TRACKER_TEST_POSTGRES")
-ON = os.environ.get("TRACKER_TEST_DATABASE", "sqlite")
-"""On what the ledgers of all projects are: ``sqlite`` or ``postgres``."""
+ON = os.environ.get("TRACKER_TEST_DATABASE", "both")
+"""On what the ledgers of all projects and yards are: ``sqlite``, ``postgres`` or ``both``."""
 
-in_file = pytest.mark.skipif(ON != "sqlite", reason="is about a ledger in a file")
+DATABASES = {"both": ("sqlite", "postgres")}.get(ON, (ON,))
+"""Each test that asks for `database` runs once on each of these."""
+
+in_file = pytest.mark.once("sqlite", "is about a ledger in a file")
+stopped_clock = pytest.mark.once("sqlite", "stops the clock, and a server has its own")
+no_ledger = pytest.mark.once(DATABASES[0], "never meets a ledger")
 
 NOBODY = 65534
 SETTINGS = {
@@ -53,6 +61,7 @@ class Postgres:
     def __init__(self, url: str, prefix: str) -> None:
         self.url = url
         self._names = (f"{prefix}_{number}" for number in count(1))
+        self._lender: Lender | None = None
 
     def create(self, template: str | None = None) -> str:
         """The URL of a new database; with the URL of a `template` that nobody is connected to, a
@@ -63,6 +72,20 @@ class Postgres:
         self.run(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY file_copy")
         path, _, query = self.url.partition("?")
         return f"{path.rpartition('/')[0]}/{name}?{query}".rstrip("?")
+
+    def lend(self, template: str) -> str:
+        """The URL of a copy of `template`, perhaps one that was `given_back`."""
+        self._lender = self._lender or Lender(template)
+        idle = self._lender.idle
+        return idle.pop() if idle else self.create(template)
+
+    def give_back(self, url: str) -> None:
+        """Have what was lent ready for the next one, or drop it."""
+        assert self._lender is not None
+        with suppress(psycopg.Error):
+            if not GIVEN and self._lender.emptied(url):
+                return self._lender.idle.append(url)
+        self.drop(url)
 
     def drop(self, url: str) -> None:
         """Remove a database, whoever is connected to it."""
@@ -99,30 +122,47 @@ class Ledger:
 
     def __init__(self, url: str) -> None:
         self.url = url
-
-    def _do(self, sql: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
-        with closing(psycopg.connect(self.url, autocommit=True)) as connection:
-            loads_text(connection)
-            cursor = connection.cursor(binary=True, row_factory=dict_row)
-            cursor.execute(translated(_NOW.sub(_from_now, sql)).encode(), parameters)
-            return cursor.fetchall() if cursor.description else []
+        self._connection: psycopg.Connection[Any] | None = None
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Rows of the database."""
-        return self._do(sql, parameters)
+        return self._do(sql, parameters, dict_row)
+
+    def tuples(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of the database, without their names."""
+        return self._do(sql, parameters, tuple_row)
 
     def write(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Change the database by hand."""
-        self._do(sql, parameters)
+        self._do(sql, parameters, tuple_row)
+
+    def close(self) -> None:
+        """End the connection, which is kept: a new one costs the server more than most tests."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _do(self, sql: str, parameters: Sequence[Any], shape: Any) -> list[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(self.url, autocommit=True, prepare_threshold=None)
+            loads_text(self._connection)
+            weakref.finalize(self, self._connection.close)
+        cursor = self._connection.cursor(binary=True, row_factory=shape)
+        try:
+            cursor.execute(translated(_NOW.sub(_from_now, sql)).encode(), parameters)
+        except psycopg.OperationalError:
+            if not self._connection.closed:
+                raise
+            return self._do(sql, parameters, shape)  # the server was restarted
+        return cursor.fetchall() if cursor.description else []
 
     def dump(self) -> list[str]:
         """All rows of all tables as text."""
-        tables = self.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        return sorted(
-            f"{one['tablename']} {row}"
-            for one in tables
-            for row in self.rows(f"SELECT * FROM {one['tablename']}")
+        tables = self.tuples("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        every = " UNION ALL ".join(
+            f"SELECT '{one} ' || t::text FROM {one} AS t" for (one,) in tables
         )
+        return [row for (row,) in self.tuples(f"{every} ORDER BY 1")]
 
 
 @pytest.fixture(scope="session")
@@ -140,6 +180,27 @@ def postgres(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Postgr
         if not known.exists():
             known.write_text(_start(os.getpid() if alone else os.getppid()))
     return Postgres(known.read_text(), prefix)
+
+
+@pytest.fixture(scope="session")
+def template(postgres: Postgres) -> str:
+    """The URL of a database with an empty ledger, to be copied."""
+    url = postgres.create()
+    open_store(url).close()
+    return url
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest) -> Iterator[Ledger | None]:
+    """An empty ledger on a server; None for one in a file, which is made where it is used."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield None
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    one = Ledger(server.lend(request.getfixturevalue("template")))
+    yield one
+    one.close()
+    server.give_back(one.url)
 
 
 @pytest.fixture

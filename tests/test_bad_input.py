@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 from freezegun import freeze_time
+from postgres import in_file, no_ledger, stopped_clock
 from service import Answer, Broken, Hang
 
 from tracker.errors import Impossible
@@ -52,6 +53,7 @@ def test_unknown_names(project):
     ],
     ids=lambda value: str(value)[:40],
 )  # fmt: skip
+@no_ledger
 def test_configurations(project, text, told):
     """What is wrong in tracker.toml is told with line and column, or with the key's full path."""
     project.create()
@@ -305,6 +307,7 @@ def spoil(project, place: str) -> bytes:
 
 
 @pytest.mark.parametrize("place", ["header", "middle", "text"])
+@in_file
 def test_a_damaged_database(project, place):
     """A database with noise in it, or no database at all, is exit 6 and stays as it is."""
     broken_file(project, b"this is a text\n" * 900 if place == "text" else spoil(project, place))
@@ -317,6 +320,7 @@ def test_a_damaged_database(project, place):
     assert project.db.read_bytes() == before
 
 
+@in_file
 def test_a_truncated_database(project):
     """A database that was cut in half is exit 6 for whoever needs what is missing."""
     broken_file(project, spoil(project, "cut"))
@@ -324,6 +328,7 @@ def test_a_truncated_database(project):
     assert done.code == 6 and "is damaged" in done.error
 
 
+@in_file
 def test_an_empty_file(project):
     """An empty file is a database that nobody has begun."""
     project.db.write_bytes(b"")
@@ -332,6 +337,7 @@ def test_an_empty_file(project):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+@in_file
 def test_a_directory(project, name):
     """A directory where the database should be is exit 6 with its name, and stays empty."""
     project.db.mkdir()
@@ -349,6 +355,7 @@ def test_a_newer_database(project, name):
     assert "needs tracker 99.1.0 or newer" in error and "pip install --upgrade" in error
 
 
+@no_ledger
 def test_places_where_no_database_can_be(project):
     """A path through a file, and one of another kind of database, are one line each."""
     (project.path / "file").write_text("")
@@ -371,6 +378,7 @@ def unwritable(project):
     return project
 
 
+@in_file
 def test_a_read_only_database(unwritable):
     """A database that cannot be written to is exit 6 with its name, and is not changed."""
     before = unwritable.db.read_bytes()
@@ -381,11 +389,13 @@ def test_a_read_only_database(unwritable):
     assert unwritable.db.read_bytes() == before
 
 
+@in_file
 def test_a_read_only_database_is_called_so(unwritable):
     """The error says that the database is read-only, not that it could not be found."""
     assert "read-only" in unwritable.run("add", "docs", "srv-9").error
 
 
+@in_file
 def test_a_read_only_file(project):
     """A database file that cannot be written to while its folder can is called read-only."""
     project.add()
@@ -399,6 +409,7 @@ def test_a_read_only_file(project):
         assert "is read-only (give yourself write permission" in done.error
 
 
+@in_file
 def test_a_full_disk(project):
     """A database that cannot grow is exit 6, says so, and loses nothing of what it had."""
     job = project.add()
@@ -450,6 +461,7 @@ def locked(project):
         turn()
 
 
+@in_file
 def test_a_locked_database(project, locked):
     """While another process holds the database for long, whoever only reads goes on, and whoever
     has to write ends after ten seconds with exit 6 and nothing changed."""
@@ -469,6 +481,7 @@ def test_a_locked_database(project, locked):
     assert project.dump() == before
 
 
+@in_file
 def test_pollers_outlast_a_lock(project, service, locked):
     """A `poll` and a `run` go on when a database that was held for ten seconds is free again."""
     project.add()
@@ -484,6 +497,7 @@ def test_pollers_outlast_a_lock(project, service, locked):
     assert (done.code, runner.end().code) == (0, 0)
 
 
+@stopped_clock
 def test_a_clock_that_jumps_back(project, service):
     """A clock that goes back an hour delays no poll by an hour: due times move with it, once, with
     an event."""

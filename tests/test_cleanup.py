@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import sqlite3
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from freezegun import freeze_time
+from postgres import Ledger, stopped_clock
 from service import Answer, JobService
 
 from tracker import Tracker
@@ -34,17 +33,17 @@ completed = ["done"]
 
 
 @pytest.fixture
-def tracker(tmp_path: Path):
+def tracker(tmp_path: Path, database: Ledger | None):
     """A tracker with one service that is never called."""
-    (tmp_path / "tracker.toml").write_text(SERVICE)
-    with Tracker(tmp_path / "tracker.toml") as found:
+    (tmp_path / "tracker.toml").write_text('folder = "tracker.db.files"\n' + SERVICE)
+    with Tracker(tmp_path / "tracker.toml", database=database.url if database else None) as found:
         yield found
 
 
 def write(tracker: Tracker, sql: str, *parameters: object) -> None:
     """Change the database by hand."""
-    with closing(sqlite3.connect(tracker.database)) as database, database:
-        database.execute(sql, parameters)
+    with tracker.store.database.transaction():
+        tracker.store.database.write(sql, parameters)
 
 
 def aged(path: Path) -> Path:
@@ -151,7 +150,7 @@ def test_a_path_on_record_that_leads_outside(
         write(tracker, "UPDATE objects SET key = ?", path)
     else:
         columns = "local_id, role, id, size, sha256, path, created_at"
-        values = "?, 'result', 'c', 8, '', ?, ''"
+        values = "?, 'result', 'c', 8, '', ?, '2026-01-31T12:00:00.000Z'"
         write(tracker, f"INSERT INTO contents ({columns}) VALUES ({values})", job.local_id, path)
     tracker.complete(job)
     receipt = tracker.cleanup(older_than=-1)
@@ -165,6 +164,7 @@ def test_a_path_on_record_that_leads_outside(
     assert owed["last_error"] == record.getMessage().replace(" cannot be removed", "")
 
 
+@stopped_clock
 def test_a_file_that_cannot_be_removed(tracker: Tracker, tmp_path: Path) -> None:
     """A file whose removal fails stays owed, is tried again after a minute and then after two, and
     goes as soon as it can; what shared the cleanup with it has gone at once."""

@@ -19,7 +19,7 @@ OWE = """
 import json
 from tracker import Tracker
 
-with Tracker("tracker.toml", database="tracker.db") as tracker:
+with Tracker("tracker.toml") as tracker:
     job = tracker.add("docs", "srv-1")
 {owe}
     owed = tracker.store.outbox()

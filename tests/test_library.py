@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from postgres import stopped_clock
 from service import Answer, Hang
 
 import tracker
@@ -194,6 +195,7 @@ def test_run_until_it_is_stopped(project, service):
     assert summary.stopped and summary.polled >= 3
 
 
+@stopped_clock
 def test_a_clock_that_jumps_back_under_a_running_poller(project, service, monkeypatch):
     """A poller that lives through a clock going back an hour moves the due times with it, and
     goes on polling."""

@@ -10,21 +10,27 @@ from dataclasses import replace
 import pytest
 from freezegun import freeze_time
 
+from tracker import clock
+from tracker.databases import postgres
 from tracker.presence import Presence
-from tracker.store import open_store
+from tracker.store import Store, open_store
 from tracker.store.claims import PollerRow
 
 
 @pytest.fixture
 def time():
     """Both clocks stand still at noon until they are told to `tick`."""
-    with freeze_time("2026-01-31T12:00:00Z", ignore=["_pytest.timing"]) as frozen:
+    with freeze_time("2026-01-31T12:00:00Z", ignore=["_pytest.timing", "psycopg_pool"]) as frozen:
         yield frozen
 
 
 @pytest.fixture
-def store(tmp_path, time):
-    one = open_store(tmp_path / "tracker.db")
+def store(tmp_path, time, database):
+    one = (
+        Store(postgres.Database(database.url, now=clock.now))
+        if database
+        else open_store(tmp_path / "tracker.db")
+    )
     yield one
     one.close()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import MakeYard
+from postgres import in_file
 from test_locked import lock
 from yard import FULL, PATIENCE, Yard, listens, wait_for
 
@@ -129,6 +130,7 @@ def test_one_file_twice(make_yard: MakeYard) -> None:
     assert set(created.values()) == {1}
 
 
+@in_file
 def test_migration_killed_after_its_backup(make_yard: MakeYard) -> None:
     """A migration killed after its backup can be started again at once."""
     yard = make_yard()
@@ -166,6 +168,7 @@ def test_no_file_is_left(make_yard: MakeYard) -> None:
 
 
 @whole
+@in_file
 def test_locked_while_watched(make_yard: MakeYard) -> None:
     """A poller that cannot beat because somebody else has locked the database is not taken for
     dead by one that merely watches: what it holds is not done twice."""
@@ -206,6 +209,7 @@ def test_all_suspended(make_yard: MakeYard) -> None:
 
 
 @whole
+@in_file
 def test_locked_at_the_end(make_yard: MakeYard) -> None:
     """A create's reply is not lost because the database was locked for a while when its poller was
     told to stop."""
@@ -263,6 +267,7 @@ def test_intent_without_a_claim(make_yard: MakeYard) -> None:
 
 
 @whole
+@in_file
 def test_goodbye_with_replies_in_hand(make_yard: MakeYard) -> None:
     """What a poller could not settle before it ended is served by the next one at once."""
     yard = make_yard(status=[1, 1], life=[1000, 1000])

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from conftest import MakeYard
+from postgres import in_file
 from yard import FULL, PATIENCE, wait_for
 
 LOCKER = """
@@ -29,6 +30,7 @@ def lock(ledger: str, seconds: float) -> subprocess.Popen[str]:
     return locker
 
 
+@in_file
 @pytest.mark.parametrize("keys", [True, False], ids=["keys", "no-keys"])
 @pytest.mark.parametrize("seconds", [3, 15] if FULL else [3])
 def test_locked_by_a_third(make_yard: MakeYard, seconds: float, keys: bool) -> None:

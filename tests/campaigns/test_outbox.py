@@ -22,6 +22,7 @@ from itertools import count, pairwise
 from typing import Any
 
 import pytest
+from postgres import in_file
 from yard import FULL, PATIENCE
 
 from tracker import Tracker, clock, schedule
@@ -286,6 +287,7 @@ ANSWERS = {
 WAITING = "SELECT 1 FROM operations WHERE state = 'pending' AND next_attempt_at > ?"
 
 
+@in_file
 def test_poison(project, make_office):
     """Seven operations that can never succeed, each for a reason of its own, hold nobody up: all
     others are through in one pass, and each of the seven ends in the dead letter with its reason
@@ -332,6 +334,7 @@ def test_poison(project, make_office):
     print(f"\n{size} jobs and 7 poisoned ones: one pass of {took:.1f} s")
 
 
+@in_file
 @pytest.mark.parametrize("time_in_row", ["", "soon"])
 @pytest.mark.parametrize(
     ("table", "column"), [("operations", "next_attempt_at"), ("processing_jobs", "next_poll_at")]

@@ -183,9 +183,9 @@ def test_too_many_requests(make_strict: Callable[..., Strict]) -> None:
     pollers = [yard.start("poll", "--overlap", "--quiet", "--for", "10m") for _ in range(2)]
     wait_for(lambda: refused, "a call")
     failures = "SELECT max(retry_count) FROM processing_jobs"
-    wait_for(lambda: yard.rows("SELECT 1 FROM budgets WHERE paused_until > ''"), "the pause")
+    wait_for(lambda: yard.rows("SELECT 1 FROM budgets WHERE paused_until IS NOT NULL"), "the pause")
     assert yard.rows(failures) == [(0,)]
-    unpolled = "SELECT count(*) FROM processing_jobs WHERE last_http_status IS NOT 200"
+    unpolled = "SELECT count(*) FROM processing_jobs WHERE coalesce(last_http_status, 0) <> 200"
     wait_for(lambda: yard.rows(unpolled) == [(0,)], "every job polled", PAUSE + PATIENCE)
     for poller in pollers:
         assert yard.stop(poller) == 0

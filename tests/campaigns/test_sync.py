@@ -325,7 +325,7 @@ def check(yard: Yard, told: Told) -> None:
 def check_events(yard: Yard) -> None:
     """Every job came once and went once at most, by no listing, and those that have not gone are
     here."""
-    listed = "type IN ('job:created', 'job:deleted') AND json_extract(data, '$.by') = 'service'"
+    listed = "type IN ('job:created', 'job:deleted') AND data ->> 'by' = 'service'"
     assert yard.rows(f"SELECT * FROM job_events WHERE {listed}") == []
     told = {
         kind: Counter(

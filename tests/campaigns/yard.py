@@ -17,6 +17,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from postgres import Ledger
+from warm import FORKED, warm
+
 from tracker import Tracker, ids
 from tracker.model import ProcessingJob, Status
 from tracker.store import open_store, server_key
@@ -84,6 +87,15 @@ def wait_for(condition: Callable[[], Any], what: str, patience: float = PATIENCE
         assert time.monotonic() < latest, f"waited {patience:g} s for: {what}"
         time.sleep(0.02)
     return found
+
+
+def _environment() -> dict[str, str]:
+    """What commands see: nothing that is said of Tracker to the tests."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.lower().endswith("_proxy") and not name.startswith("TRACKER_")
+    }
 
 
 def listens(process: subprocess.Popen[str]) -> bool:
@@ -156,9 +168,10 @@ class Service:
 class Yard:
     """One ledger in a folder, with all commands that were started on it."""
 
-    def __init__(self, folder: Path, service: Service) -> None:
-        self.folder, self.service = folder, service
-        self.ledger: Path | str = folder / "tracker.db"
+    def __init__(self, folder: Path, service: Service, server: Ledger | None = None) -> None:
+        self.folder, self.service, self.server = folder, service, server
+        self.file = folder / "tracker.db"
+        self.ledger: Path | str = server.url if server else str(self.file)
         self._started: list[subprocess.Popen[str]] = []
         self.configure()
 
@@ -167,23 +180,21 @@ class Yard:
         of `QUICK`."""
         values = {**QUICK, **settings, "port": self.service.port}
         services = [SERVICE % {**values, "name": name} for name in names or ("mill",)]
-        text = 'database = "tracker.db"\n' + values["storage"] + "".join(services)
+        place = 'database = "tracker.db"\n'
+        if self.server:
+            place = f'database = "{self.ledger}"\nfolder = "tracker.db.files"\n'
+        text = place + values["storage"] + "".join(services)
         (self.folder / "tracker.toml").write_text(text)
 
     def start(self, *arguments: str, program: Sequence[str] = (COMMAND,)) -> subprocess.Popen[str]:
         """The command `tracker`, or another `program`, running; see `said` for its output."""
         count = len(self._started)
         out, err = (self.folder / f"{count}.{end}" for end in ("out", "err"))
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.lower().endswith("_proxy") and not name.startswith("TRACKER_")
-        }
         with out.open("w") as stdout, err.open("w") as stderr:
             process = subprocess.Popen(
                 [*program, *arguments],
                 cwd=self.folder,
-                env=environment,
+                env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -200,7 +211,13 @@ class Yard:
         return out.read_text(), err.read_text()
 
     def run(self, *arguments: str, code: int = 0) -> str:
-        """The standard output of a command that ends with `code`."""
+        """The standard output of a command that ends with `code`: the installed one, or a fork
+        that does what that does."""
+        if FORKED:
+            command = warm().start(arguments, self.folder, _environment())
+            out, err = command.communicate(PATIENCE)
+            assert command.returncode == code, (out, err)
+            return out.decode()
         process = self.start(*arguments)
         assert process.wait(PATIENCE) == code, self.said(process)
         return self.said(process)[0]
@@ -222,6 +239,8 @@ class Yard:
 
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Rows of a query."""
+        if self.server:
+            return self.server.tuples(sql, parameters)
         connection = sqlite3.connect(self.ledger, timeout=PATIENCE)
         try:
             return connection.execute(sql, parameters).fetchall()
@@ -230,6 +249,8 @@ class Yard:
 
     def write(self, sql: str) -> None:
         """Change the ledger by hand."""
+        if self.server:
+            return self.server.write(sql)
         with closing(sqlite3.connect(self.ledger, timeout=PATIENCE)) as connection, connection:
             connection.execute(sql)
 
@@ -313,7 +334,7 @@ class Yard:
 
     def is_whole(self) -> bool:
         """Whether the database says so of itself."""
-        return self.rows("PRAGMA integrity_check") == [("ok",)]
+        return bool(self.server) or self.rows("PRAGMA integrity_check") == [("ok",)]
 
     def check(self) -> None:
         """What holds for every ledger that has come to rest: it is whole, every finished job was

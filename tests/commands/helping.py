@@ -75,7 +75,7 @@ def cancel(project: Any, job: str) -> None:
 
 def made_due(project: Any) -> None:
     """Let nothing that is owed wait any longer, nor any pause last, and handle what is due."""
-    due = "UPDATE operations SET next_attempt_at = ? WHERE next_attempt_at < '9'"
+    due = "UPDATE operations SET next_attempt_at = ? WHERE next_attempt_at < '9000-01-01'"
     project.write(due, LONG_AGO)
     project.write("UPDATE budgets SET paused_until = ? WHERE paused_until NOTNULL", LONG_AGO)
     project.poll()

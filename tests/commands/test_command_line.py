@@ -6,7 +6,7 @@ import os
 import subprocess
 
 import pytest
-from postgres import in_file
+from postgres import in_file, no_ledger
 
 COMMANDS = [
     *("init", "submit", "add", "poll", "run", "list", "show", "explain", "wait", "events"),
@@ -15,6 +15,7 @@ COMMANDS = [
 ]
 
 
+@no_ledger
 def test_help_names_every_command(project):
     """`tracker --help` lists every command and every exit code, and needs no configuration."""
     project.toml.write_text("this is no TOML")
@@ -25,6 +26,7 @@ def test_help_names_every_command(project):
         assert code in " ".join(told.split())
 
 
+@no_ledger
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_explains_itself(project, name):
     """Every command has a help text with an example, whatever the configuration says."""
@@ -36,6 +38,7 @@ def test_each_command_explains_itself(project, name):
     assert not project.db.exists()
 
 
+@no_ledger
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -60,6 +63,7 @@ def test_slips_are_one_line(project, arguments, told):
     assert not project.db.exists()
 
 
+@no_ledger
 def test_no_command(project):
     """`tracker` alone shows its help and does nothing."""
     done = project.run()
@@ -84,6 +88,7 @@ def test_where_the_configuration_is_said(project, tmp_path):
     assert not project.db.exists()
 
 
+@no_ledger
 def test_where_the_database_is_said(project, tmp_path):
     """--db counts before and after the command, and goes before TRACKER_DB and the setting."""
     for arguments in (["--db", tmp_path / "a.db", "list"], ["list", "--db", tmp_path / "a.db"]):
@@ -95,6 +100,7 @@ def test_where_the_database_is_said(project, tmp_path):
     assert not project.db.exists()
 
 
+@no_ledger
 def test_a_configuration_that_is_not_there(project):
     """A named configuration that is missing is one line with its name, exit 2."""
     assert "nowhere.toml: no such file" in project.refused(2, "--config", "nowhere.toml", "list")
@@ -115,6 +121,7 @@ def test_only_their_owner_reads_the_files(project, service, tmp_path):
         assert one.stat().st_mode & 0o077 == 0 or one.name.startswith("tracker.db-"), one
 
 
+@no_ledger
 def test_an_option_without_its_value(project):
     """An option whose value is missing is one line that names it, exit 2."""
     assert "Option '--config' requires an argument" in project.refused(2, "--config")

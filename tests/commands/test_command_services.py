@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from contract import has_keys
+from postgres import no_ledger
 from service import Answer
 
 SECRET = "s3cret-token-of-docs"
@@ -33,6 +34,7 @@ def test_list(project, service):
     assert first.startswith(f"docs\t{service.url}\t10/s\t0\t0.02 s\t0.1 s\t1\tuntil 20")
 
 
+@no_ledger
 def test_no_services(project):
     """Without services the list is empty, not an error."""
     project.configure(services={"docs": None})
@@ -40,6 +42,7 @@ def test_no_services(project):
     assert project.json("services", "check") == []
 
 
+@no_ledger
 def test_check(project, service):
     """`services check` reads each service's credentials, calls nobody and shows no secret."""
     project.configure(AUTH, services={"open": {"base_url": service.url}})
@@ -60,6 +63,7 @@ def test_check(project, service):
     assert service.seen == []
 
 
+@no_ledger
 def test_who_is_signed_in(project, tmp_path):
     """`services check` tells whose the credentials are and for how long they are good: as the
     command that brings them says, or as the configuration names the user."""

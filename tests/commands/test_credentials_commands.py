@@ -65,9 +65,10 @@ def sent(service):
 
 
 def everything(project, *done):
-    """All that is kept in the folder, byte for byte, and all that was said."""
+    """All that is kept in the folder, byte for byte, and on a server, and all that was said."""
     kept = b"".join(one.read_bytes() for one in project.path.rglob("*") if one.is_file())
-    return kept.decode("latin-1") + "".join(one.out + one.err for one in done)
+    told = "".join(one.out + one.err for one in done)
+    return kept.decode("latin-1") + "".join(project.dump()) + told
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,8 @@ def test_killed_between_pages(paged, service):
         poller.signal(signal.SIGKILL)
         poller.end()
         paged.write(
-            "UPDATE operations SET next_attempt_at = ? WHERE next_attempt_at < '9'", LONG_AGO
+            "UPDATE operations SET next_attempt_at = ? WHERE next_attempt_at < '9000-01-01'",
+            LONG_AGO,
         )
     service.release()
     paged.until(lambda: paged.poll() or paged.row(job)["status"] == "completed")

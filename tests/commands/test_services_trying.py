@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from postgres import no_ledger
 from service import Answer
 
 SECRET = "s3cret-token-of-docs"
@@ -14,6 +15,7 @@ EXAMPLES = {
 }
 
 
+@no_ledger
 def test_presets(project):
     """`services presets` lists what is brought along, with or without a configuration."""
     table = project.ok("services", "presets").out
@@ -22,6 +24,7 @@ def test_presets(project):
     assert len(found) >= 20 and found["openai-batch"]["base_url"] == "https://api.openai.com/v1"
 
 
+@no_ledger
 def test_a_preset(project):
     """`services presets NAME` prints the table itself, to be read or copied."""
     text = project.ok("services", "presets", "openai-batch").out
@@ -46,6 +49,7 @@ def test_a_service_from_a_preset(project, service):
     assert done.code == 0 and project.row(done.line)["service"] == "batch"
 
 
+@no_ledger
 def test_examples_are_checked(project):
     """`services check` reads each example, tells what is read otherwise than it is meant, and
     exits 1 for that."""
@@ -58,6 +62,7 @@ def test_examples_are_checked(project):
     assert project.json("services", "check")[0]["problems"] == {}
 
 
+@no_ledger
 def test_try(project, tmp_path):
     """`services try` says how a saved reply is read, of a service or a preset."""
     reply = tmp_path / "reply.json"
@@ -70,6 +75,7 @@ def test_try(project, tmp_path):
     assert done.json["state"] == "timeout"
 
 
+@no_ledger
 @pytest.mark.parametrize(
     ("arguments", "stdin", "state"),
     [

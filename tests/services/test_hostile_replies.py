@@ -186,6 +186,7 @@ class Flood:
 @pytest.fixture
 def flood(project: Any) -> Iterator[Flood]:
     """The project's service is this one; each test says how it is called."""
+    project.installed = True  # its memory is measured
     one = Flood(project)
     one.configure()
     yield one
@@ -202,7 +203,7 @@ def most_memory(pid: int) -> int:
 def polled(project: Any, jobs: int) -> int:
     """Run a poller until so many jobs have been polled; the most memory it has had."""
     poller = project.start("run", "--quiet")
-    found = "SELECT count(*) AS jobs FROM jobs WHERE poll_count"
+    found = "SELECT count(*) AS jobs FROM jobs WHERE poll_count > 0"
     project.until(lambda: project.rows(found)[0]["jobs"] >= jobs, 60)
     return most_memory(poller.process.pid)
 

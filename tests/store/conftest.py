@@ -16,14 +16,8 @@ from tracker.databases import postgres
 from tracker.store import Store, open_store
 
 BACKENDS = ("postgres", "sqlite")
-
-
-@pytest.fixture(scope="session")
-def template(postgres: Postgres) -> str:
-    """The URL of a database with an empty ledger, to be copied."""
-    url = postgres.create()
-    open_store(url).close()
-    return url
+UNUSED = ("test_store_on_postgres", "test_store_plans")
+"""Who looks at more than rows, and wants a database that nobody has used."""
 
 
 @pytest.fixture(params=BACKENDS)
@@ -33,7 +27,9 @@ def connect(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable
     url = ""
     if request.param == "postgres":
         server: Postgres = request.getfixturevalue("postgres")
-        url = server.create(request.getfixturevalue("template"))
+        template = request.getfixturevalue("template")
+        lent = request.module.__name__ not in UNUSED
+        url = server.lend(template) if lent else server.create(template)
 
     def open_one() -> Store:
         # The clock of the tests is this process's, which they can stop.
@@ -48,7 +44,7 @@ def connect(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable
     for one in opened:
         one.close()
     if url:
-        server.drop(url)
+        server.give_back(url) if lent else server.drop(url)
 
 
 @pytest.fixture

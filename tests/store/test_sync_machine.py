@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from freezegun import freeze_time
@@ -26,9 +26,11 @@ from hypothesis.stateful import (
     rule,
 )
 from ledgers import NOON, claim, claim_operations, clean_up, planned, poller_row, spooled, submitted
+from postgres import Postgres
 from sync_model import Fields, Listing, Mine, Model, Owed, Refused, Remote, Service
 
 from tracker import clock, lifecycle
+from tracker.databases import postgres
 from tracker.errors import Impossible
 from tracker.executors.cancel import Cancel
 from tracker.executors.create import Create
@@ -137,11 +139,9 @@ class Sync(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.frozen = freeze_time(NOON)
+        self.frozen = freeze_time(NOON, ignore=["psycopg_pool"])
         self.clock = self.frozen.start()
-        self.folder = tempfile.mkdtemp(prefix="sync-machine-")
-        shutil.copy(Path(template().name) / "tracker.db", self.folder)
-        self.store: Store = open_store(Path(self.folder) / "tracker.db")
+        self.store = self.begin()
         self.service = Service()
         self.flights: list[Flight] = []
         self.polls: list[tuple[Job, Reading]] = []
@@ -177,8 +177,18 @@ class Sync(RuleBasedStateMachine):
             self.drain()
         finally:
             self.store.close()
-            shutil.rmtree(self.folder)
+            self.end()
             self.frozen.stop()
+
+    def begin(self) -> Store:
+        """An empty ledger."""
+        self.folder = tempfile.mkdtemp(prefix="sync-machine-")
+        shutil.copy(Path(template().name) / "tracker.db", self.folder)
+        return open_store(Path(self.folder) / "tracker.db")
+
+    def end(self) -> None:
+        """Remove it."""
+        shutil.rmtree(self.folder)
 
     # People.
 
@@ -656,7 +666,23 @@ class Sync(RuleBasedStateMachine):
         return self.store.database.read(sql, list(parameters))
 
 
-Sync.TestCase.settings = settings(
+class SyncOnServer(Sync):
+    """The same on PostgreSQL."""
+
+    server: ClassVar[Postgres]
+    empty: ClassVar[str]
+
+    def begin(self) -> Store:
+        """An empty ledger."""
+        self.url = self.server.create(self.empty)
+        return Store(postgres.Database(self.url, now=clock.now))
+
+    def end(self) -> None:
+        """Remove it."""
+        self.server.drop(self.url)
+
+
+MUCH = settings(
     max_examples=800 if FULL else 50,
     stateful_step_count=60,
     deadline=None,
@@ -665,11 +691,22 @@ Sync.TestCase.settings = settings(
     print_blob=False,
     suppress_health_check=list(HealthCheck),
 )
+Sync.TestCase.settings = MUCH
+SyncOnServer.TestCase.settings = settings(MUCH, max_examples=800 if FULL else 12)
 
 
 class TestSync(Sync.TestCase):
     """Whatever happens: no job is lost or there twice, the sync status is true, calls come in the
     order of the acts, nothing goes that may not, and in the end both sides are the same."""
+
+
+class TestSyncOnServer(SyncOnServer.TestCase):
+    """The same on PostgreSQL, where a sample is smaller: its statements are the same."""
+
+    @pytest.fixture(autouse=True)
+    def has_a_server(self, postgres: Postgres, template: str) -> None:
+        """Machines are made without fixtures."""
+        SyncOnServer.server, SyncOnServer.empty = postgres, template
 
 
 # What it found, in a few steps each.
