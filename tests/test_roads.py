@@ -58,3 +58,35 @@ def test_kinds_of_calls_share_their_services_concurrency():
     polls, creates = road("a", 10, 6, calls="reads"), road("a", 10, 0, calls="creates")
     polls.same = creates.same = [polls, creates]
     assert sum(count for _, count in shares([polls, creates], 26, 32)) == 2
+
+
+def test_quick_services_are_claimed_ahead():
+    """Where calls are quick a claim brings what lasts a quarter of a second, up to a thousand: few
+    commits. Where they are not it brings two for each slot, and nobody holds what others could
+    call."""
+    one, now = road("a", 0, 0), 100.0
+    assert one.room == 16
+    one.note_claimed(now, full=True)
+    for _ in range(20):
+        now += 0.01
+        one.note_claimed(now, full=True)
+    assert one.room == 1000
+    for _ in range(20):
+        now += 1.0
+        one.note_claimed(now, full=True)
+    assert one.room == 16
+
+
+def test_claims_come_in_lumps():
+    """Nothing is claimed as long as more than half of what may be held is."""
+    assert road("a", 9, 0).room == 0
+    assert road("a", 4, 4).room == 8
+    assert road("a", 0, 3).room == 13
+
+
+def test_claims_that_found_little_go_no_deeper():
+    """A claim that brought all there was says nothing about how quick the service is."""
+    one = road("a", 0, 0)
+    for moment in range(1, 20):
+        one.note_claimed(100 + moment / 100, full=False)
+    assert one.room == 16

@@ -63,11 +63,11 @@ class Claiming:
             )
             claimed.jobs = due.jobs
             claimed.unreadable += due.unreadable
-            count = len(due.jobs) + len(due.unreadable)
-            claimed.count += count
-            more = more or count == room
+            claimed.late += due.late
+            claimed.count += due.count
+            more = more or due.count == room
             if self._left is not None:
-                self._left -= count
+                self._left -= due.count
         return Share(lane, claimed, more)
 
 

@@ -84,6 +84,8 @@ class Pending(Generic[T]):
     def add(self, outcomes: Sequence[Outcome], *, hurry: bool = False) -> None:
         """These are owed to the ledger from now on; with `hurry` at once: they tell what cannot be
         asked for again."""
+        if not outcomes:
+            return
         if not self._outcomes:
             self._oldest = clock.monotonic()
         self._outcomes += outcomes

@@ -278,7 +278,8 @@ class Poller:
         if dead:
             services = self._store.services_with_work()
             for poller in dead:
-                if self._store.release_dead(poller.id, services, seen_at=poller.seen_at):
+                seen_at = None if self._presence.is_gone(poller) else poller.seen_at
+                if self._store.release_dead(poller.id, services, seen_at=seen_at):
                     log.warning("released what poller %s (pid %d) held", poller.id[-8:], poller.pid)
         self._store.doubt_overdue(self._traffic.names)
         if not self.summary.paused and not self._stopping:

@@ -62,6 +62,11 @@ class Presence:
             if _gone(row, self.me.scope) or now - self._watched[row.id][1] >= SILENT_SECONDS
         ]
 
+    def is_gone(self, row: PollerRow) -> bool:
+        """Whether its process is known not to be there any more: it will never beat again, however
+        long others keep the database locked."""
+        return _gone(row, self.me.scope)
+
     def alive(self) -> list[PollerRow]:
         """The others that serve every job and seem to live."""
         now = self._store.now()

@@ -118,6 +118,8 @@ def shares(roads: Sequence[Road], free: int, slots: int) -> list[tuple[Road, int
     that answer late, or never, cannot have the last ones while others have none in flight.
     """
     wanting = [road for road in roads if road.ready]
+    if not wanting or free <= 0:
+        return []
     idle = sum(not road.calling for road in roads if road.lane.polls is not None)
     found = {id(road): 0 for road in wanting}
     calling = {road.lane.name: road.calling for road in wanting}

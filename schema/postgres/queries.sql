@@ -124,10 +124,12 @@ FROM told, counted;
 
 -- name: standing_claims
 -- Locked: their events are written at the end of the transaction.
-SELECT j.id, j.local_id, j.user_id
-FROM jsonb_array_elements(:fences) AS f JOIN processing_jobs AS j ON j.id = (f->>0)::bigint
-WHERE j.lease = (f->>1)::bigint AND (j.status || '') = 'processing'
-ORDER BY j.id FOR UPDATE OF j;
+SELECT coalesce(jsonb_agg(jsonb_build_array(id, local_id, user_id)), '[]') FROM (
+    SELECT j.id, j.local_id, j.user_id
+    FROM jsonb_array_elements(:fences) AS f JOIN processing_jobs AS j ON j.id = (f->>0)::bigint
+    WHERE j.lease = (f->>1)::bigint AND (j.status || '') = 'processing'
+    ORDER BY j.id FOR UPDATE OF j
+) AS standing;
 
 -- name: settle_running
 UPDATE processing_jobs AS j
@@ -146,9 +148,21 @@ FROM json_to_recordset(:rows) AS s (
     id bigint, lease bigint, due timestamptz, next_poll_at timestamptz, now timestamptz,
     retry_count integer, unknown boolean, http_status integer, duration float8, error text,
     progress float8, progress_event boolean, remote_state text, remote_version text,
-    estimated_seconds float8, vars jsonb, expires_at timestamptz
+    estimated_seconds float8, vars text, expires_at timestamptz
 )
 WHERE j.id = s.id AND j.lease = s.lease AND (j.status || '') = 'processing';
+
+-- name: changed_assignments
+progress = coalesce(s.progress, j.progress),
+    progress_event_at = CASE WHEN s.progress_event THEN s.now ELSE j.progress_event_at END,
+    remote_state = coalesce(s.remote_state, j.remote_state),
+    remote_version = coalesce(s.remote_version, j.remote_version),
+    estimated_completion_seconds =
+        coalesce(s.estimated_seconds, j.estimated_completion_seconds),
+    vars = coalesce(s.vars::jsonb, j.vars),
+    expires_at = coalesce(s.expires_at, j.expires_at),
+    version = j.version + 1,
+    updated_at = s.now
 
 -- name: object_at
 SELECT id, state FROM objects

@@ -29,7 +29,7 @@ SELECT json_extract(value, '$.now'), json_extract(value, '$.local_id'),
 FROM json_each(:rows) ORDER BY key;
 
 -- name: standing_claims
-SELECT j.id, j.local_id, j.user_id
+SELECT json_group_array(json_array(j.id, j.local_id, j.user_id))
 FROM json_each(:fences) AS f JOIN processing_jobs AS j ON j.id = json_extract(f.value, '$[0]')
 WHERE j.lease = json_extract(f.value, '$[1]') AND j.status = 'processing';
 
@@ -85,17 +85,24 @@ SELECT {object_columns} FROM objects AS o WHERE o.id IN (SELECT value FROM json_
 INSERT INTO job_objects (local_id, object_id, role) VALUES (:local_id, :object_id, :role)
 ON CONFLICT DO NOTHING;
 
--- name: claim_jobs
-UPDATE processing_jobs
-SET lease_until = :lease_until, claimed_by = :poller, lease = lease + 1
-WHERE id IN (
+-- name: due_jobs
+SELECT json_group_array(id) FROM (
     SELECT id FROM processing_jobs
     WHERE status = 'processing' AND service = :service AND next_poll_at <= :cutoff
         AND (lease_until IS NULL OR lease_until <= :now)
     ORDER BY next_poll_at, initiated_at
     LIMIT :limit
-)
-RETURNING {job_columns};
+);
+
+-- name: claim_jobs
+UPDATE processing_jobs
+SET lease_until = :lease_until, claimed_by = :poller, lease = lease + 1
+WHERE id IN (SELECT value FROM json_each(:ids));
+
+-- name: claimed_jobs
+SELECT {job_columns} FROM processing_jobs
+WHERE id IN (SELECT value FROM json_each(:ids))
+    AND +status = 'processing' AND claimed_by = :poller AND lease_until = :lease_until;
 
 -- name: claim_these_jobs
 UPDATE processing_jobs

@@ -37,6 +37,7 @@ SERVICE = """
 base_url = "{url}"
 rate = "{rate}"
 timeout = "60s"
+transport = "{transport}"
 poll = {{ first = "1h" }}
 retry = {{ base = "10ms", cap = "20ms", attempts = 5 }}
 [services.{name}.create]
@@ -250,7 +251,7 @@ def configuration(**urls: str) -> str:
 
 def services(settings: dict[str, dict[str, str]]) -> str:
     """A tracker.toml with these services and their settings."""
-    usual = {"rate": "unlimited", "idempotency": "header"}
+    usual = {"rate": "unlimited", "idempotency": "header", "transport": "curl"}
     return 'database = "tracker.db"\n' + "".join(
         SERVICE.format(name=name, **{**usual, **own}) for name, own in settings.items()
     )
@@ -435,7 +436,8 @@ def test_service_is_away(tmp_path, make_office, connects, monkeypatch, case):
     time_here = Simulated(monkeypatch)
     office = make_office(now=time_here.monotonic)
     (tmp_path / "tracker.toml").write_text(
-        services({"mill": {"url": office.url, "rate": f"{rate}/s"}})
+        # `connects` sees what Python connects.
+        services({"mill": {"url": office.url, "rate": f"{rate}/s", "transport": "requests"}})
     )
     markers = [f"m{number}" for number in range(size)]
     found: dict[str, Any] = {}

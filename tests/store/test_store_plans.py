@@ -41,7 +41,11 @@ PLACE = "objects_place (scheme=? AND bucket=? AND key=?)"
 CONTENTS = "sqlite_autoindex_contents_1 (local_id=?)"
 
 PLANS: dict[str, tuple[str, ...]] = {
-    "claim_jobs": ("processing_jobs_due (service=? AND next_poll_at<?)",),
+    "due_jobs": ("processing_jobs_due (service=? AND next_poll_at<?)",),
+    "claim_jobs": ("processing_jobs USING INTEGER PRIMARY KEY (rowid=?)",),
+    "claimed_jobs": ("processing_jobs USING INTEGER PRIMARY KEY (rowid=?)",),
+    "settle_changed": ("SEARCH j USING INTEGER PRIMARY KEY (rowid=?)",),
+    "settle_running": ("SEARCH j USING INTEGER PRIMARY KEY (rowid=?)",),
     "earliest_poll": ("processing_jobs_due (service=?)",),
     "count_due": ("processing_jobs_due (service=? AND next_poll_at<?)",),
     "release_jobs_of": ("processing_jobs_due (service=? AND next_poll_at<?)",),
@@ -149,7 +153,7 @@ def test_indexes_are_used(plan, name):
 @pytest.mark.parametrize(
     "name",
     [
-        "claim_jobs",
+        "due_jobs",
         "claim_operations",
         "earliest_poll",
         "earliest_attempt",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -30,7 +29,9 @@ def is_server(database: str | Path) -> bool:
 def as_rows(rows: Sequence[Parameters]) -> str:
     """Many rows of parameters as one document of JSON, without the character NUL: SQLite reads
     JSON's texts up to there, and PostgreSQL not at all."""
-    text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+    import msgspec
+
+    text = msgspec.json.encode(rows).decode()
     return _NUL.sub("\\1\ufffd", text) if "\\u0000" in text else text
 
 
@@ -47,6 +48,8 @@ class Database(Protocol):
 
     dialect: str
     broken: type[Exception]
+    pauses_at_rows: bool
+    """Whether a thread that reads rows gives way to the others at each of them."""
 
     @property
     def name(self) -> str:

@@ -69,6 +69,7 @@ class Database:
     """One database, over as many connections as threads use it at a time."""
 
     dialect = "postgres"
+    pauses_at_rows = False
 
     def __init__(self, url: str, *, now: Callable[[], float] | None = None) -> None:
         """`now` is the clock of the ledger, where it is not the server's."""

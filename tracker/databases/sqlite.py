@@ -45,6 +45,7 @@ class Database:
     """
 
     dialect = "sqlite"
+    pauses_at_rows = True
     broken: type[Exception] = sqlite3.IntegrityError
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,8 +32,8 @@ class Unreadable:
 
 @dataclass(slots=True)
 class Claimed:
-    """What one claim brought. Operations may still have to be ``read`` from their rows, which is
-    nothing to hold the write lock for; ``count`` is how many there are."""
+    """What one claim brought. It may still have to be ``read`` from its rows, which is nothing to
+    hold the write lock for; ``count`` is how many there are."""
 
     jobs: list[Job] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
@@ -41,9 +42,10 @@ class Claimed:
     late: list[Callable[[], Claimed]] = field(default_factory=list)
 
     def read(self) -> Claimed:
-        """The same, with all operations."""
+        """The same, with all jobs and operations."""
         for read in self.late:
             found = read()
+            self.jobs += found.jobs
             self.operations += found.operations
             self.unreadable += found.unreadable
         self.late.clear()
@@ -88,18 +90,19 @@ class Claims(Ledger):
             "limit": limit,
             "only": to_json(list(only)) if only is not None else None,
         }
-        name = "claim_jobs" if only is None else "claim_these_jobs"
         with self.database.transaction(ROWS):
-            rows = self.database.write(self.sql[name], parameters)
-        claimed = Claimed()
-        for row in rows:
-            job, why = job_from(row)
-            if why:
-                claimed.unreadable.append(Unreadable(job, why))
-            else:
-                claimed.jobs.append(job)
-        claimed.jobs.sort(key=lambda job: (job.due, job.initiated_at))
-        return claimed
+            if only is not None or not self.database.pauses_at_rows:
+                name = "claim_jobs" if only is None else "claim_these_jobs"
+                return _jobs(self.database.write(self.sql[name], parameters))
+            [(ids,)] = self.database.read(self.sql["due_jobs"], parameters)
+            claim = {**parameters, "ids": ids}
+            self.database.write(self.sql["claim_jobs"], claim)
+
+        def read() -> Claimed:
+            return _jobs(self.database.read(self.sql["claimed_jobs"], claim))
+
+        found = Claimed(count=len(json.loads(ids)), late=[read])
+        return found if self.database.in_transaction else found.read()
 
     def claim_due_operations(
         self,
@@ -293,6 +296,18 @@ class Claims(Ledger):
         for local_id, kind, user_id in doubtful:
             told = Event("job:error-details", {"operation": kind, "in_doubt": True})
             self._write_events(local_id, user_id or "", [told], now)
+
+
+def _jobs(rows: list[tuple[Any, ...]]) -> Claimed:
+    claimed = Claimed(count=len(rows))
+    for row in rows:
+        job, why = job_from(row)
+        if why:
+            claimed.unreadable.append(Unreadable(job, why))
+        else:
+            claimed.jobs.append(job)
+    claimed.jobs.sort(key=lambda job: (job.due, job.initiated_at))
+    return claimed
 
 
 def job_from(row: tuple[Any, ...]) -> tuple[Job, str]:

@@ -152,7 +152,10 @@ class Ledger:
 def to_json(value: Json) -> str:
     """Compact JSON text; characters stay as they are, but for lone surrogates, which no database
     takes."""
-    return storable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    return storable(_compact(value))
+
+
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def same(one: Json, other: Json) -> bool:

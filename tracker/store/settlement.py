@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -96,10 +97,10 @@ class Settlement(Syncing):
             return
         fences = to_json([[one.job.id, one.job.lease] for one in running])
         events = {one.job.id: one.events for one in running}
-        standing = self.database.read(self.sql["standing_claims"], {"fences": fences})
+        [(standing,)] = self.database.read(self.sql["standing_claims"], {"fences": fences})
         rows = [
             self._event(local_id, user_id, event, at)
-            for id_, local_id, user_id in standing
+            for id_, local_id, user_id in json.loads(standing)
             for event in events[id_]
         ]
         self.database.write_last(self.sql["insert_event"], rows)

@@ -27,6 +27,7 @@ class Sockets:
 
     def __init__(self) -> None:
         self._wanted: set[int] = set()
+        self._masks: dict[int, int] = {}
         self._died_at = -NOTICED_AFTER
         self._closed = False
         self._bell, self._clapper = socket.socketpair()
@@ -44,8 +45,11 @@ class Sockets:
         mask = _WATCH.get(what, _IN)
         if what == pycurl.POLL_REMOVE:
             self._wanted.discard(descriptor)
+            if self._masks.get(descriptor) == _IN:
+                return  # it is watched already as those are that nobody uses
         else:
             self._wanted.add(descriptor)
+        self._masks[descriptor] = mask
         try:
             self._poller.modify(descriptor, mask)
         except OSError:  # a new one, or another one that has the number of one that was closed
