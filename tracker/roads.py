@@ -121,6 +121,8 @@ def shares(roads: Sequence[Road], free: int, slots: int) -> list[tuple[Road, int
     if not wanting or free <= 0:
         return []
     idle = sum(not road.calling for road in roads if road.lane.polls is not None)
+    if len(wanting) == 1:
+        return _all_for(wanting[0], free, slots, idle)
     found = {id(road): 0 for road in wanting}
     calling = {road.lane.name: road.calling for road in wanting}
     while wanting and free > 0:
@@ -136,3 +138,14 @@ def shares(roads: Sequence[Road], free: int, slots: int) -> list[tuple[Road, int
         calling[name] += 1
         free -= 1
     return [(road, found[id(road)]) for road in roads if found.get(id(road))]
+
+
+def _all_for(road: Road, free: int, slots: int, idle: int) -> list[tuple[Road, int]]:
+    """The same for the only one that has calls waiting, which is what happens all the time."""
+    calling = road.calling
+    limit = min(len(road.ready), road.lane.concurrency - calling)
+    first = min(limit, 1) if calling == 0 else 0
+    if first > 0:
+        idle -= road.lane.polls is not None
+    count = first + min(limit - first, max(free - first - min(idle, slots // 4), 0))
+    return [(road, count)] if count > 0 else []

@@ -88,10 +88,11 @@ class Work:
         return executed
 
     def _log(self, executed: Executed, reply: Reply, trigger: str) -> None:
-        # A poll that went well is worth a line only to somebody who debugs.
-        level = logging.DEBUG if self.kind == POLL else logging.INFO
         if executed.failure is not None:
             level = logging.WARNING
+        else:
+            # A poll that went well is worth a line only to somebody who debugs.
+            level = logging.DEBUG if self.kind == POLL else logging.INFO
         if not log.isEnabledFor(level):
             return
         log.log(
