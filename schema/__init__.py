@@ -18,12 +18,13 @@ def script(dialect: str, name: str) -> str:
 @cache
 def queries(dialect: str) -> dict[str, str]:
     """Every named statement of a dialect: each follows a line ``-- name: <name>``. What another
-    dialect does not say in its own words is SQLite's."""
+    dialect does not say in its own words is SQLite's; what it says nothing under, it does not
+    need."""
     found: dict[str, str] = dict(queries("sqlite")) if dialect != "sqlite" else {}
     for block in script(dialect, "queries").split("\n-- name: ")[1:]:
         name, _, sql = block.partition("\n")
         found[name.strip()] = sql.strip().rstrip(";")
-    return found
+    return {name: sql for name, sql in found.items() if sql}
 
 
 def statements(text: str) -> list[str]:

@@ -3,7 +3,6 @@ here and jsonb there."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -32,12 +31,6 @@ def fitting(parameters: Mapping[str, Any] | Sequence[Any]) -> Any:
             }
         return parameters
     return [_fitting(value, False) if isinstance(value, str) else value for value in parameters]
-
-
-def as_rows(rows: Sequence[Any]) -> str:
-    """Many rows of parameters as one document of JSON."""
-    text = json.dumps([fitting(row) for row in rows], ensure_ascii=False, separators=(",", ":"))
-    return text
 
 
 def _has_nul(text: str) -> bool:

@@ -7,6 +7,10 @@ extract(epoch FROM :now - unknown_since)::float8, estimated_completion_seconds,
 extract(epoch FROM :now - progress_event_at)::float8, job_type, user_id, session_id,
 project, document_id, initiated_at, payload, vars, remote_version, expires_at
 
+-- name: due_jobs
+
+-- name: claimed_jobs
+
 -- name: claim_jobs
 -- A CTE of its own: as a subquery it could be run again for every row. By their place, since they are
 -- locked and stay there: finding them by id once more would read as many pages again.

@@ -115,7 +115,7 @@ def test_killed_pollers(
 def test_restarts_of_the_server(make_fleet: MakeFleet, own_postgres: Postgres, how: str) -> None:
     """B10: while the server is restarted, or away for longer than a poller may be silent, calls are
     in flight: all pollers carry on, what they hold is not taken away, and no call is made twice."""
-    jobs, every = (1000, 20) if FULL else (40, 10)
+    jobs, every = (200, 20) if FULL else (40, 10)
     fleet = make_fleet(own_postgres, life=[6, 12], status=[1.0, 3.0], result=100)
     fleet.configure(poll=f'first = "1s"\nevery = "{every}s"\nmax_per_minute = 30', timeout="30s")
     fleet.adopt(fleet.service.make(jobs))

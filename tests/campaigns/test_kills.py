@@ -19,7 +19,7 @@ from conftest import MakeYard
 from postgres import in_file
 from yard import FULL, PATIENCE, Yard, wait_for
 
-KILLS = 200 if FULL else 6
+KILLS = 200 if FULL else 4
 SUBMIT_LIFE, POLL_LIFE = 0.7, 2.0 if FULL else 1.2  # seconds, about; a kill falls anywhere in it
 
 
@@ -132,7 +132,7 @@ def test_kill_while_a_result_comes(make_yard: MakeYard) -> None:
 def test_kill_while_migrating(make_yard: MakeYard) -> None:
     """A migration of an older database that is killed at any moment leaves it as it was or
     finished: no row is lost, and the next process gets it done."""
-    rows, rounds = (20_000, 40) if FULL else (3000, 1)
+    rows, rounds = (20_000, 40) if FULL else (1500, 1)
     yard = make_yard()
     yard.make_old(rows)
     began = time.monotonic()

@@ -16,7 +16,7 @@ from conftest import MakeYard
 from test_kills import strike
 from yard import FULL, Yard
 
-KILLS, JOBS = (150, 300) if FULL else (3, 10)
+KILLS, JOBS = (150, 300) if FULL else (2, 8)
 BEFORE, AFTER = 1.6, 1.8
 """The longest time, in seconds, until a create has its effect; and how long the tracker waits."""
 

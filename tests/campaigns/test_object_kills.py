@@ -25,7 +25,7 @@ from test_kills import strike
 from test_objects import cleanup, finish, record
 from yard import FULL, PATIENCE, Yard, wait_for
 
-KILLS = 100 if FULL else 3
+KILLS = 100 if FULL else 2
 SMALL, LARGE = 20_000, 11_000_000
 LIVES = {"small": 2.0, "large": 4.0, "poll": 4.0, "cleanup": 2.0}  # seconds, about
 

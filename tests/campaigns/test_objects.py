@@ -28,7 +28,7 @@ from tracker.objects import StoredObject
 from tracker.storage.uris import read_uri
 from tracker.store import open_store, server_key
 
-JOBS, ADDED, ROUNDS = (2500, 50, 10) if FULL else (100, 5, 1)
+JOBS, ADDED, ROUNDS = (2500, 50, 10) if FULL else (60, 5, 1)
 
 
 def record(

@@ -293,7 +293,7 @@ def test_poison(project, make_office):
     """Seven operations that can never succeed, each for a reason of its own, hold nobody up: all
     others are through in one pass, and each of the seven ends in the dead letter with its reason
     after as many attempts as its failure deserves."""
-    size = 3000 if FULL else 300
+    size = 3000 if FULL else 150
     office = make_office(ANSWERS.get)
     office.open()
     project.toml.write_text(configuration(mill=office.url))

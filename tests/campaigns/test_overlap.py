@@ -15,7 +15,7 @@ import pytest
 from conftest import MakeYard
 from yard import FULL, PATIENCE, Service, Yard, wait_for
 
-JOBS, POLLERS, KILLED = (500, 10, 4) if FULL else (100, 4, 2)
+JOBS, POLLERS, KILLED = (500, 10, 4) if FULL else (60, 4, 2)
 LONG = 'first = "1s"\nevery = "10m"'
 
 

@@ -111,7 +111,8 @@ def test_cron(make_yard: MakeYard) -> None:
         polls = list(yard.service.polls_of().values())
         assert len(polls) == 30
         served = min(times[-1] - times[0] for times in polls)
-        assert served >= (rounds - 1) * distance - every, "not served to the end"
+        late = 0.0 if FULL else 1.0  # the first pass of a sample, on a busy machine
+        assert served >= (rounds - 1) * distance - every - late, "not served to the end"
         counted = yard.rows("SELECT sum(poll_count) FROM processing_jobs")
         assert counted == [(sum(map(len, polls)),)]
         print(

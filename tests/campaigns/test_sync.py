@@ -28,9 +28,9 @@ from yard import FULL, PATIENCE, Yard, wait_for
 
 from tracker import Tracker
 
-JOBS = 1000 if FULL else 40
+JOBS = 1000 if FULL else 25
 HANDS = 4  # that act at once, each with a field of its own; the last field is for commands
-ACTS = 60 if FULL else 20
+ACTS = 60 if FULL else 12
 ENDLESS = 100_000  # acts of one who is to be killed
 LIFE = 1.5 if FULL else 0.6  # seconds, about; a kill falls anywhere in it
 SETTLING = 300.0 if FULL else PATIENCE

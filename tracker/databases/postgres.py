@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from zlib import crc32
 
 from tracker import clock
-from tracker.databases.base import LEDGER, ROWS, Parameters
+from tracker.databases.base import LEDGER, ROWS, Parameters, as_rows
 from tracker.databases.connections import Connections, ReadOnly
 from tracker.errors import DatabaseBusy, Impossible
 from tracker.schema.postgres import translated
-from tracker.schema.postgres.border import as_rows, fitting
+from tracker.schema.postgres.border import fitting
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
@@ -235,7 +235,10 @@ class Database:
             return 0
         with self._connections.told():
             if ":rows" in sql:
-                cursor = self._run(self._current(), sql, {"rows": as_rows(found)})
+                document = as_rows(found)
+                if "u0000" in document:  # also in JSON within the JSON
+                    document = as_rows([fitting(row) for row in found])
+                cursor = self._run(self._current(), sql, {"rows": document})
             else:
                 cursor = self._current().cursor()
                 cursor.executemany(translated(sql).encode(), [fitting(row) for row in found])
