@@ -66,12 +66,12 @@ class Road:
         return room if 2 * room >= deep else 0
 
     def note_claimed(self, now: float, *, full: bool) -> None:
-        """Claim more at once where a `full` claim follows the one before it soon, fewer where it
-        was long ago."""
+        """Claim four times as much where a `full` claim follows the one before it soon, half where
+        it was long ago."""
         since, self.claimed_at = now - self.claimed_at, now
         least = 2 * self.lane.concurrency
         if full and since < AHEAD_SECONDS:
-            self.depth = min(2 * max(self.depth, least), max(DEEPEST, least))
+            self.depth = min(4 * max(self.depth, least), max(DEEPEST, least))
         elif since > 2 * AHEAD_SECONDS:
             self.depth = max(self.depth // 2, least)
 
