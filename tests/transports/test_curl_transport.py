@@ -16,10 +16,11 @@ from second import Second
 
 from tracker.errors import ConfigError
 from tracker.model import Fault
-from tracker.transports import TRANSPORTS
+from tracker.transports import HTTP, TRANSPORTS
 from tracker.transports.base import Call, Reply
 from tracker.transports.curl import CurlTransport
 from tracker.transports.dialogue import MAX_IDLE
+from tracker.transports.requests import RequestsTransport
 
 
 @pytest.fixture
@@ -43,6 +44,22 @@ def test_asking_for_curl_without_pycurl(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "pycurl", None)
     with pytest.raises(ConfigError, match=r"needs pycurl.*pip install 'tracker-jobs\[fast\]'"):
         TRANSPORTS["curl"](1)
+
+
+def test_whoever_names_none_has_curl_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a word about it calls go over curl where pycurl is installed and of use; over
+    requests where it is not."""
+    found = TRANSPORTS[HTTP](1)
+    found.close()
+    assert isinstance(found, CurlTransport)
+    monkeypatch.delattr("pycurl.M_SOCKETFUNCTION")  # as with one that is too old
+    old = TRANSPORTS[HTTP](1)
+    old.close()
+    monkeypatch.setitem(sys.modules, "pycurl", None)
+    monkeypatch.delitem(sys.modules, "tracker.transports.curl")
+    broken = TRANSPORTS[HTTP](1)
+    broken.close()
+    assert [type(one) for one in (old, broken)] == [RequestsTransport] * 2
 
 
 def test_nothing_is_imported_before_the_first_call() -> None:
