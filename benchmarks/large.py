@@ -7,24 +7,16 @@ import contextlib
 import os
 import re
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from servers import database, postgres
 
 from tracker import clock
 from tracker.store import open_store
 
 DIALECTS = ("sqlite", "postgres")
-TESTS = Path(__file__).parent.parent / "tests"
-KEEPER = """
-import sys, postgres
-for name in ("fsync", "full_page_writes"):  # on, as anybody would have it
-    del postgres.SETTINGS[name]
-postgres._keep(int(sys.argv[1]))
-"""
-
 PRIME = 2_654_435_761
 """Multiplied by it, row numbers come in an order that has nothing to do with that of the rows."""
 
@@ -87,24 +79,6 @@ def dialects_of(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def server() -> Iterator[str]:
-    """A PostgreSQL server with its usual settings, which ends with this process; the URL of its
-    first database."""
-    keeper = subprocess.Popen(
-        [sys.executable, "-c", KEEPER, str(os.getpid())],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-        text=True,
-    )
-    assert keeper.stdout is not None
-    url = keeper.stdout.readline().strip()
-    assert url, "PostgreSQL did not start"
-    yield url
-
-
-@contextlib.contextmanager
 def ledger(dialect: str, folder: Path, *, rows: int, due: int, later: int) -> Iterator[str]:
     """A ledger of so many jobs, gone afterwards: `due` of them due since up to ten minutes, `later`
     due tomorrow, all others finished. Yields its path or URL."""
@@ -117,10 +91,8 @@ def ledger(dialect: str, folder: Path, *, rows: int, due: int, later: int) -> It
         for one in folder.glob("tracker.db*"):
             one.unlink()
         return
-    with server() as url:
-        base, _, query = url.partition("?")
-        _on_server(url, "CREATE DATABASE large")
-        large = f"{base.rpartition('/')[0]}/large?{query}"
+    with postgres() as url:
+        large = database(url, "large")
         open_store(large).close()
         _fill_server(large, numbers)
         yield large

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from tracker.keeping import OnRows
     from tracker.serving import Progress as OnProgress
     from tracker.summary import Summary
@@ -26,18 +28,8 @@ def progress(
     if not show or not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     due = tracker.count_due() if total is None else total
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bar:
+    with _counting() as bar:
         task = bar.add_task("polling" if total is None else "waiting", total=due or None)
 
         def advance(summary: Summary) -> None:
@@ -70,23 +62,29 @@ def counting(what: str, *, show: bool) -> Iterator[tuple[OnRows | None, OnProgre
         yield count, remove
 
 
-@contextmanager
-def rows_bar(what: str, *, show: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """What to hand to whoever moves rows, as ``on_rows``."""
-    if not show or not sys.stderr.isatty():
-        yield None
-        return
+def _counting() -> Progress:
+    """A bar that says how many of how many."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
 
-    with Progress(
+    return Bars(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,
-    ) as bar:
+    )
+
+
+@contextmanager
+def rows_bar(what: str, *, show: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """What to hand to whoever moves rows, as ``on_rows``."""
+    if not show or not sys.stderr.isatty():
+        yield None
+        return
+    with _counting() as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
