@@ -85,7 +85,8 @@ class Database(Protocol):
         """Run one INSERT in the current transaction; the new row's id."""
 
     def write_many(self, sql: str, rows: Iterable[Parameters]) -> int:
-        """Run one writing statement for each of `rows`; how many rows it changed."""
+        """Run one writing statement for each of `rows`, or once for all of them where it takes
+        them as ``:rows``; how many rows it changed."""
 
     def write_last(self, sql: str, rows: Iterable[Parameters]) -> None:
         """The same, at the end of the current transaction: what everybody waits for is written
