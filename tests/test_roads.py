@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 from tracker.executors.base import Lane
@@ -58,6 +59,19 @@ def test_kinds_of_calls_share_their_services_concurrency():
     polls, creates = road("a", 10, 6, calls="reads"), road("a", 10, 0, calls="creates")
     polls.same = creates.same = [polls, creates]
     assert sum(count for _, count in shares([polls, creates], 26, 32)) == 2
+
+
+def test_alone_as_in_company():
+    """A service that is the only one with calls waiting gets as many slots as beside another one
+    that may not call."""
+    sizes = product((1, 5, 50), (0, 1, 4, 8), (1, 4, 8, 40), (0, 1, 7), (4, 8, 32))
+    for ready, in_flight, concurrency, resting, slots in sizes:
+        one = road("a", ready, in_flight, concurrency)
+        others = [road(f"idle {number}", 0, 0) for number in range(resting)]
+        barred = road("b", 1, 1, concurrency=0)
+        for free in range(-1, slots + 1):
+            alone = shares([one, *others], free, slots)
+            assert alone == shares([one, *others, barred], free, slots)
 
 
 def test_quick_services_are_claimed_ahead():

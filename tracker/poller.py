@@ -189,7 +189,7 @@ class Poller:
         if self._pending.under_way:
             if self._traffic.busy and not self._pending.written:
                 return
-            self._take(self._pending.finish())
+            self._finish_turn()
         settling = self._pending and (
             not self._traffic.busy or clock.monotonic() >= self._pending.due_at
         )

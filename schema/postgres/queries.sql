@@ -46,8 +46,10 @@ FROM due WHERE id = due_id
 RETURNING {job_columns};
 
 -- name: claimable_condition
-state = 'pending' AND service = :service AND next_attempt_at <= :now
-    AND (attempts = 0 OR next_attempt_at <= :cutoff)
+state = 'pending' AND service = :service AND {free_condition}
+
+-- name: free_condition
+next_attempt_at <= :now AND (attempts = 0 OR next_attempt_at <= :cutoff)
     AND kind IN (SELECT value FROM json_each(:kinds))
     AND sent_at IS NULL AND (lease_until IS NULL OR lease_until <= :now)
 
@@ -69,10 +71,7 @@ RETURNING {operation_columns};
 WITH due AS MATERIALIZED (
     SELECT id AS due_id FROM operations
     WHERE local_id IN (SELECT value FROM json_each(:only))
-        AND (state || '') = 'pending' AND (service || '') = :service AND next_attempt_at <= :now
-        AND (attempts = 0 OR next_attempt_at <= :cutoff)
-        AND kind IN (SELECT value FROM json_each(:kinds))
-        AND sent_at IS NULL AND (lease_until IS NULL OR lease_until <= :now)
+        AND (state || '') = 'pending' AND (service || '') = :service AND {free_condition}
     ORDER BY priority, next_attempt_at
     LIMIT :limit
     FOR UPDATE SKIP LOCKED
@@ -147,7 +146,8 @@ WHERE j.id = s.id AND j.lease = s.lease AND (j.status || '') = 'processing';
 -- name: settle_changed
 UPDATE processing_jobs AS j
 SET {running_assignments},
-    {changed_assignments}
+    {changed_assignments},
+    {vars_assignments}
 FROM json_to_recordset(:rows) AS s (
     id bigint, lease bigint, due timestamptz, next_poll_at timestamptz, now timestamptz,
     retry_count integer, unknown boolean, http_status integer, duration float8, error text,
@@ -156,17 +156,8 @@ FROM json_to_recordset(:rows) AS s (
 )
 WHERE j.id = s.id AND j.lease = s.lease AND (j.status || '') = 'processing';
 
--- name: changed_assignments
-progress = coalesce(s.progress, j.progress),
-    progress_event_at = CASE WHEN s.progress_event THEN s.now ELSE j.progress_event_at END,
-    remote_state = coalesce(s.remote_state, j.remote_state),
-    remote_version = coalesce(s.remote_version, j.remote_version),
-    estimated_completion_seconds =
-        coalesce(s.estimated_seconds, j.estimated_completion_seconds),
-    vars = coalesce(s.vars::jsonb, j.vars),
-    expires_at = coalesce(s.expires_at, j.expires_at),
-    version = j.version + 1,
-    updated_at = s.now
+-- name: vars_assignments
+vars = coalesce(s.vars::jsonb, j.vars)
 
 -- name: object_at
 SELECT id, state FROM objects

@@ -179,13 +179,7 @@ RETURNING id;
 UPDATE processing_jobs AS j
 SET {running_assignments}
 FROM (
-    SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.lease') AS lease,
-        json_extract(value, '$.due') AS due,
-        json_extract(value, '$.next_poll_at') AS next_poll_at,
-        json_extract(value, '$.now') AS now, json_extract(value, '$.retry_count') AS retry_count,
-        json_extract(value, '$.unknown') AS unknown,
-        json_extract(value, '$.http_status') AS http_status,
-        json_extract(value, '$.duration') AS duration, json_extract(value, '$.error') AS error
+    SELECT {running_columns}
     FROM json_each(:rows)
     LIMIT -1  -- or each of them would be extracted wherever it is used
 ) AS s
@@ -194,15 +188,10 @@ WHERE j.id = s.id AND j.lease = s.lease AND +j.status = 'processing';
 -- name: settle_changed
 UPDATE processing_jobs AS j
 SET {running_assignments},
-    {changed_assignments}
+    {changed_assignments},
+    {vars_assignments}
 FROM (
-    SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.lease') AS lease,
-        json_extract(value, '$.due') AS due,
-        json_extract(value, '$.next_poll_at') AS next_poll_at,
-        json_extract(value, '$.now') AS now, json_extract(value, '$.retry_count') AS retry_count,
-        json_extract(value, '$.unknown') AS unknown,
-        json_extract(value, '$.http_status') AS http_status,
-        json_extract(value, '$.duration') AS duration, json_extract(value, '$.error') AS error,
+    SELECT {running_columns},
         json_extract(value, '$.progress') AS progress,
         json_extract(value, '$.progress_event') AS progress_event,
         json_extract(value, '$.remote_state') AS remote_state,
@@ -213,6 +202,15 @@ FROM (
     LIMIT -1  -- or each of them would be extracted wherever it is used
 ) AS s
 WHERE j.id = s.id AND j.lease = s.lease AND +j.status = 'processing';
+
+-- name: running_columns
+json_extract(value, '$.id') AS id, json_extract(value, '$.lease') AS lease,
+        json_extract(value, '$.due') AS due,
+        json_extract(value, '$.next_poll_at') AS next_poll_at,
+        json_extract(value, '$.now') AS now, json_extract(value, '$.retry_count') AS retry_count,
+        json_extract(value, '$.unknown') AS unknown,
+        json_extract(value, '$.http_status') AS http_status,
+        json_extract(value, '$.duration') AS duration, json_extract(value, '$.error') AS error
 
 -- name: running_assignments
 next_poll_at = CASE WHEN j.next_poll_at = s.due THEN s.next_poll_at ELSE j.next_poll_at END,
@@ -236,10 +234,12 @@ progress = coalesce(s.progress, j.progress),
     remote_version = coalesce(s.remote_version, j.remote_version),
     estimated_completion_seconds =
         coalesce(s.estimated_seconds, j.estimated_completion_seconds),
-    vars = coalesce(s.vars, j.vars),
     expires_at = coalesce(s.expires_at, j.expires_at),
     version = j.version + 1,
     updated_at = s.now
+
+-- name: vars_assignments
+vars = coalesce(s.vars, j.vars)
 
 -- name: transition
 UPDATE processing_jobs
