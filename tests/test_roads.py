@@ -17,7 +17,7 @@ def road(name: str, ready: int, in_flight: int, concurrency: int = 8, calls: str
     lane = Lane(name, "", None, concurrency, 30.0, "requests", POLLS, {}, calls=calls)
     found = Road(lane)
     found.ready.extend([WORK] * ready)
-    found.in_flight.update(dict.fromkeys(range(in_flight), WORK[0]))
+    found.in_flight |= {object() for _ in range(in_flight)}  # type: ignore[misc]
     found.same = [found]
     return found
 
@@ -92,9 +92,9 @@ def test_quick_services_are_claimed_ahead():
 
 
 def test_claims_come_in_lumps():
-    """Nothing is claimed as long as more than half of what may be held is."""
-    assert road("a", 9, 0).room == 0
-    assert road("a", 4, 4).room == 8
+    """Nothing is claimed as long as more than three quarters of what may be held is."""
+    assert road("a", 13, 0).room == 0
+    assert road("a", 8, 4).room == 4
     assert road("a", 0, 3).room == 13
 
 

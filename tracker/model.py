@@ -102,7 +102,7 @@ class Failure:
     again: bool = False
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Reading:
     """What one reply says about one job, in this ledger's words.
 

@@ -90,7 +90,7 @@ class Pending(Generic[T]):
             self._oldest = clock.monotonic()
         self._outcomes += outcomes
         self._hurry = self._hurry or hurry
-        self._acts = self._acts or any(isinstance(one, Attempted) for one in outcomes)
+        self._acts = self._acts or Attempted in map(type, outcomes)
 
     @property
     def due_at(self) -> float:
@@ -153,7 +153,7 @@ class Pending(Generic[T]):
         self._outcomes = self._outcomes[SETTLE_COUNT:]
         self._oldest = clock.monotonic()
         self._hurry = False
-        self._acts = any(isinstance(one, Attempted) for one in self._outcomes)
+        self._acts = Attempted in map(type, self._outcomes)
         return batch
 
     def _conclude(self, batch: Batch[T]) -> T | None:

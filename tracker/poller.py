@@ -253,8 +253,7 @@ class Poller:
         # The id of a job that is not created twice for one key cannot be asked for again.
         self._pending.add(executed.outcomes, hurry=work.unrepeatable)
         try:
-            self._pending.add(self._traffic.note_result(work, executed.failure))
-            self._pending.add(self._traffic.note_reply(work, reply))
+            self._pending.add(self._traffic.note(work, reply, executed.failure))
         except DatabaseBusy as error:
             # The outcome is what counts; the next call will tell the budget the same.
             log.warning("%s: %s", work.lane.name, error)

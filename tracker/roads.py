@@ -27,7 +27,7 @@ class Road:
 
     lane: Lane
     ready: deque[tuple[Work, Call]] = field(default_factory=deque)
-    in_flight: dict[int, Work] = field(default_factory=dict)
+    in_flight: set[Work] = field(default_factory=set)
     slots: deque[float] = field(default_factory=deque)
     ask_again_at: float = 0.0
     due_at: float | None = None
@@ -60,10 +60,11 @@ class Road:
 
     @property
     def room(self) -> int:
-        """How many calls may be claimed: none as long as half of what may be held is."""
+        """How many calls may be claimed: none before a quarter of what may be held is gone. So a
+        claim is there before the one before it is used up."""
         deep = max(self.depth, 2 * self.lane.concurrency)
         room = deep - self.load
-        return room if 2 * room >= deep else 0
+        return room if 4 * room >= deep else 0
 
     def note_claimed(self, now: float, *, full: bool) -> None:
         """Claim four times as much where a `full` claim follows the one before it soon, half where
@@ -78,7 +79,7 @@ class Road:
     @property
     def held(self) -> list[Job | Operation]:
         """All that is claimed and has no outcome yet."""
-        works = [*(work for work, _ in self.ready), *self.in_flight.values()]
+        works = [*(work for work, _ in self.ready), *self.in_flight]
         return [item for work in works for item in work.items]
 
     def give_back(self) -> list[Released]:

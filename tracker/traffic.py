@@ -200,9 +200,12 @@ class Traffic:
             except BaseException:
                 road.ready.extendleft(reversed(sending))
                 raise
+            ways: dict[str, list[Call]] = {}
             for work, call in sending:
-                road.in_flight[id(call)] = work
-                self._transport(call.transport or road.lane.transport).send(call)
+                road.in_flight.add(work)
+                ways.setdefault(call.transport or road.lane.transport, []).append(call)
+            for way, calls in ways.items():
+                self._transport(way).send(*calls)
 
     def _shares(self) -> list[tuple[Road, int]]:
         now = clock.monotonic()
@@ -260,7 +263,7 @@ class Traffic:
         for transport in waiting:
             for call, reply in transport.receive(0.0 if received else timeout):
                 work: Work = call.tag
-                self._roads[work.lane.place].in_flight.pop(id(call), None)
+                self._roads[work.lane.place].in_flight.discard(work)
                 received.append((work, reply))
         return received
 
@@ -270,10 +273,16 @@ class Traffic:
         turns = [road.next_turn - now for road in self._roads.values() if road.ready]
         return min((turn for turn in turns if turn > 0), default=float("inf"))
 
-    def note_result(self, work: Work, failure: Failure | None) -> list[Released]:
-        """Let the service's budget know how a call went (the failure table). Where that pauses
-        the service, the claims that had not been called yet are given back."""
-        road, place = self._roads[work.lane.place], work.lane.place
+    def note(self, work: Work, reply: Reply, failure: Failure | None) -> list[Released]:
+        """Let the service's budget know how a call went (the failure table), and where its reply
+        says that no calls are left. Where that pauses the service, the claims that had not been
+        called yet are given back."""
+        released = self._note_result(work, failure)
+        return released if work.lane.rests is None else released + self._note_rest(work, reply)
+
+    def _note_result(self, work: Work, failure: Failure | None) -> list[Released]:
+        place = work.lane.place
+        road = self._roads[place]
         if failure is None or failure.fault is Fault.REFUSED or failure.again:
             if not road.clean:
                 self._store.note_success(place, ends_pause=road.trying)
@@ -301,9 +310,7 @@ class Traffic:
         self._read_budgets()
         return road.give_back()
 
-    def note_reply(self, work: Work, reply: Reply) -> list[Released]:
-        """Let the service's budget know where a reply says that no calls are left; claims that had
-        not been called yet are given back then."""
+    def _note_rest(self, work: Work, reply: Reply) -> list[Released]:
         lane = work.lane
         seconds = lane.rests(reply) if lane.rests is not None else 0.0
         if seconds <= 0:

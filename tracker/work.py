@@ -16,32 +16,25 @@ from tracker.transports.base import Call, Reply
 log = logging.getLogger("tracker.poller")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Work:
     """Jobs to be polled, or operations of one kind to be attempted, by one call on the lane of
     their service."""
 
     lane: Lane
-    items: Sequence[Job | Operation]
+    items: list[Job | Operation]
+    executor: Executor[Any]
 
     @property
     def kind(self) -> str:
         """What is to be done: ``poll``, or the operations' kind."""
-        first = self.items[0]
-        return POLL if isinstance(first, Job) else first.kind
+        return kind_of(self.items[0])
 
     @property
     def local_id(self) -> str:
         """The job that it is about; the first of several."""
         first = self.items[0]
         return first.local_id if isinstance(first, Job) else first.job.local_id
-
-    @property
-    def executor(self) -> Executor[Any]:
-        """Who knows how."""
-        executor = executor_of(self.lane, self.items[0])
-        assert executor is not None  # or it would not have been claimed
-        return executor
 
     @property
     def first_failures(self) -> int:
@@ -92,7 +85,7 @@ class Work:
             level = logging.WARNING
         else:
             # A poll that went well is worth a line only to somebody who debugs.
-            level = logging.DEBUG if self.kind == POLL else logging.INFO
+            level = logging.DEBUG if isinstance(self.items[0], Job) else logging.INFO
         if not log.isEnabledFor(level):
             return
         log.log(
@@ -112,21 +105,26 @@ class Work:
         )
 
 
-def executor_of(lane: Lane, item: Job | Operation) -> Executor[Any] | None:
-    """Who serves `item` on `lane`."""
-    return lane.polls if isinstance(item, Job) else lane.operations.get(item.kind)
+def kind_of(item: Job | Operation) -> str:
+    """What is to be done with `item`: ``poll``, or the operation's kind."""
+    return POLL if isinstance(item, Job) else item.kind
 
 
 def grouped(lane: Lane, items: Sequence[Job | Operation]) -> Iterator[Work]:
     """`items` in as few calls as their executors allow, in order."""
-    waiting: dict[Hashable, list[Any]] = {}
+    waiting: dict[Hashable, Work] = {}
     for item in items:
-        executor = executor_of(lane, item)
-        kind = POLL if isinstance(item, Job) else item.kind
-        bundle = (kind, executor.together(item) if executor is not None else None)
-        group = waiting.setdefault(bundle, [])
-        group.append(item)
-        if executor is None or len(group) >= executor.most:
-            yield Work(lane, waiting.pop(bundle))
-    for group in waiting.values():
-        yield Work(lane, group)
+        executor: Executor[Any] | None = (
+            lane.polls if isinstance(item, Job) else lane.operations.get(item.kind)
+        )
+        assert executor is not None  # or it would not have been claimed
+        most = executor.most
+        if most == 1:
+            yield Work(lane, [item], executor)
+            continue
+        bundle = (kind_of(item), executor.together(item))
+        work = waiting.setdefault(bundle, Work(lane, [], executor))
+        work.items.append(item)
+        if len(work.items) >= most:
+            yield waiting.pop(bundle)
+    yield from waiting.values()

@@ -169,6 +169,29 @@ def test_a_slow_call_holds_up_nobody(transport: Transport, server: Misbehaving) 
     assert transport.in_flight == 1
 
 
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_the_first_call_to_a_host_holds_up_nobody(
+    transport: Transport,
+    server: Misbehaving,
+    tls_server: Misbehaving,
+    tls_files: tuple[Path, Path],
+    encrypted: bool,
+) -> None:
+    """Calls that set out together do not wait for the reply to one of them, whatever is not yet
+    known of their host."""
+    host = tls_server if encrypted else server
+    paths = ["/never", *["/ok"] * 9]
+    calls = [
+        Call("s", "GET", host.url + path, verify=str(tls_files[0]), tag=path) for path in paths
+    ]
+    transport.send(*calls)
+    replies = wait_for_replies(transport, 9)
+    assert {(call.tag, reply.status, reply.fault) for call, reply in replies} == {
+        ("/ok", 200, None)
+    }
+    assert transport.in_flight == 1
+
+
 def test_frozen_time_does_not_stop_the_network(transport: Transport, server: Misbehaving) -> None:
     """Timeouts run on while a test stands still, and a jump of its clock ends no call."""
     with freeze_time("2026-01-31") as frozen:

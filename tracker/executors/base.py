@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar
 
 from tracker.lifecycle import Rules
@@ -83,7 +83,7 @@ class Lane:
     are put on record as sent before they are. For an ``impatient`` lane each poller begins with
     one call although its service could not be reached lately: that may be over. ``rests`` says for
     how many seconds a reply wants no more calls; ``alone`` is whether no other lane serves the same
-    service.
+    service. ``place`` is whose budget its calls use.
     """
 
     name: str
@@ -99,11 +99,10 @@ class Lane:
     calls: str = ""
     rests: Callable[[Reply], float] | None = None
     alone: bool = True
+    place: tuple[str, str, str] = field(init=False)
 
-    @property
-    def place(self) -> tuple[str, str, str]:
-        """Whose budget its calls use."""
-        return self.name, self.account, self.calls
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "place", (self.name, self.account, self.calls))
 
     @property
     def kinds(self) -> list[str] | None:

@@ -125,8 +125,9 @@ def _progressed(job: Job, reading: Reading, policy: PollPolicy) -> Running:
             running.events.append(Event("job:stream-progress", {"progress": reading.progress}))
     if reading.estimated_seconds is not None and _differs(estimate, job.estimated_seconds):
         running.estimated_seconds = estimate
-    if any(job.vars.get(key) != value for key, value in reading.captured.items()):
-        running.vars = {**job.vars, **reading.captured}
+    captured = reading.captured
+    if captured and any(job.vars.get(key) != value for key, value in captured.items()):
+        running.vars = {**job.vars, **captured}
     if reading.remote_version != job.remote_version:
         running.remote_version = reading.remote_version
     if reading.expires_at is not None and reading.expires_at != job.expires_at:

@@ -53,7 +53,7 @@ def retry_after(pacing: Pacing, envelope: Envelope, cap: float) -> float | None:
 
 def says(expression: Expression | None, envelope: Envelope) -> bool:
     """Whether an expression finds something in a reply: anything but null, false and the empty."""
-    return found(expression, envelope) is not None
+    return expression is not None and found(expression, envelope) is not None
 
 
 def found(expression: Expression | None, envelope: Envelope) -> Json:

@@ -121,6 +121,8 @@ def explanation(value: Json) -> str | None:
 
 
 def _number(value: Json) -> float | None:
+    if type(value) is float:
+        return value if math.isfinite(value) else None
     if isinstance(value, str):
         try:
             value = float(value) if value.isascii() and len(value) <= 40 else None

@@ -98,8 +98,8 @@ class Transport(Protocol):
     def in_flight(self) -> int:
         """Calls sent and not received yet."""
 
-    def send(self, call: Call) -> None:
-        """Start `call`. Raises RuntimeError after `close`."""
+    def send(self, *calls: Call) -> None:
+        """Start `calls`. Raises RuntimeError after `close`."""
 
     def receive(self, timeout: float) -> list[tuple[Call, Reply]]:
         """All replies there are, waiting up to `timeout` seconds for the first."""

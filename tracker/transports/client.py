@@ -30,7 +30,8 @@ class Client:
 
     def perform(self, call: Call) -> Reply:
         """Make `call`; every failure is a reply with a fault."""
-        exchange = ThreadExchange(call.method)
+        exchange = ThreadExchange()
+        exchange.start(call.method, call.timeout)
         current.exchange = exchange
         self._active.add(exchange)
         try:

@@ -28,8 +28,8 @@ class ThreadExchange(Exchange):
 
     __slots__ = ("sock",)
 
-    def __init__(self, method: str = "") -> None:
-        super().__init__(method)
+    def __init__(self) -> None:
+        super().__init__()
         self.sock: socket.socket | None = None
 
     def abort(self) -> None:

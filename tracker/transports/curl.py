@@ -12,7 +12,7 @@ import pycurl
 
 from tracker.model import Fault
 from tracker.transports.base import Call, Reply
-from tracker.transports.curl_routes import CurlRoutes
+from tracker.transports.curl_routes import CurlRoute, CurlRoutes
 from tracker.transports.curl_sockets import Sockets
 from tracker.transports.curl_transfer import Transfer
 from tracker.transports.dialogue import Errand, Request
@@ -43,6 +43,7 @@ class CurlTransport:
         self._idle: list[Transfer] = []
         self._active: dict[pycurl.Curl, Transfer] = {}
         self._latest: Transfer | None = None
+        self._pioneers: list[CurlRoute] = []
         self._done: list[tuple[Call, Reply]] = []
         self._errands: SimpleQueue[tuple[Transfer, Callable[[Any], Any], Any]] = SimpleQueue()
         self._in_flight = 0
@@ -59,12 +60,12 @@ class CurlTransport:
         """Calls sent and not received yet."""
         return self._in_flight
 
-    def send(self, call: Call) -> None:
-        """Start `call`, or have it wait for its turn. Raises RuntimeError after `close`."""
+    def send(self, *calls: Call) -> None:
+        """Start `calls`, or have them wait for their turn. Raises RuntimeError after `close`."""
         if self._closed:
             raise RuntimeError("the transport is closed")
-        self._in_flight += 1
-        self._waiting.append(call)
+        self._in_flight += len(calls)
+        self._waiting += calls
         self._go_on()
         if self._latest is not None and not self._latest.left:
             self._turn(0.0)  # a near connection is there at once, and the request may leave
@@ -135,7 +136,9 @@ class CurlTransport:
             self._start()
 
     def _collect(self) -> None:
-        """Take leave of the handles that are done."""
+        """Take leave of the handles that are done, and have others follow new connections."""
+        if self._pioneers:
+            self._follow()
         more = 1
         while more:
             more, succeeded, failed = self._multi.info_read()
@@ -143,6 +146,15 @@ class CurlTransport:
                 self._ended(curl, 0, "")
             for curl, code, text in failed:
                 self._ended(curl, code, text)
+
+    def _follow(self) -> None:
+        """Have those go on that waited to see what a new connection agrees on: over it or, where
+        it carries one request at a time, over connections of their own."""
+        for curl, transfer in self._active.items():
+            if transfer.stops_waiting(self._pioneers):
+                self._multi.remove_handle(curl)
+                self._multi.add_handle(curl)
+        self._pioneers.clear()
 
     def _end_late_calls(self) -> None:
         now = monotonic()
@@ -162,7 +174,7 @@ class CurlTransport:
             if self._idle:
                 transfer = self._idle.pop()
             elif len(self._transfers) < self._limit:
-                transfer = Transfer()
+                transfer = Transfer(self._pioneers)
                 self._transfers.append(transfer)
             else:
                 return

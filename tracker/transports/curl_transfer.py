@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +23,7 @@ from tracker.transports.dialogue import (
 from tracker.transports.faults import Problem
 from tracker.transports.headers import joined, request_headers
 from tracker.transports.incoming import PIECE, Body
-from tracker.transports.multipart import Stream, Upload, open_upload
+from tracker.transports.multipart import NOTHING, Stream, Upload, open_upload
 
 # Options that pycurl has no names for.
 SUPPRESS_CONNECT_HEADERS = 265
@@ -39,21 +39,22 @@ _HAVE_NO_BODY = frozenset({204, 304})
 
 class Transfer(Exchange):
     """One exchange after the other over one easy handle; ``left`` says whether the latest request
-    is on its way.
+    is on its way. It adds its route to `pioneers` when that goes out over a new TLS connection.
 
     libcurl would by itself send a request again when a kept-alive connection turns out to be dead,
     whatever its method. `_opening` and `_leaving` stop it: whether a request may be repeated is
     for the call to say.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pioneers: list[CurlRoute]) -> None:
         super().__init__()
         self.curl = pycurl.Curl()
-        self.call = _NOTHING
+        self._pioneers = pioneers
+        self.call = NO_CALL
         self.dialogue: Dialogue[CurlRoute]
         self.request: Request[CurlRoute]
         self.body: Body | None = None
-        self._upload = Upload()
+        self._upload = NOTHING
         self._lines: list[bytes] = []
         self._shape: tuple[CurlRoute, str] | None = None
         self._headers: tuple[Mapping[str, str], Mapping[str, str]] | None = None
@@ -65,7 +66,7 @@ class Transfer(Exchange):
 
     def begin(self, call: Call, routes: CurlRoutes) -> None:
         """Be the one that carries `call`."""
-        Exchange.__init__(self, call.method)
+        self.start(call.method, call.timeout)
         self.call = call
         self.dialogue = converse(call, self, routes)
 
@@ -91,6 +92,24 @@ class Transfer(Exchange):
             lines = _lines(request_headers(call, upload, request.login))
             curl.setopt(pycurl.HTTPHEADER, lines)
             self._headers = (dict(call.headers), dict(request.login))
+        if self._may_share:
+            # Rather one TLS handshake, and a wait for what it agrees on, than many at once.
+            curl.setopt(pycurl.PIPEWAIT, 1)
+
+    @property
+    def _may_share(self) -> bool:
+        """Whether its connection may turn out to carry other requests at the same time."""
+        return self.repeatable and self.request.route.scheme == "https"
+
+    def stops_waiting(self, routes: Container[CurlRoute]) -> bool:
+        """Whether it waits for a connection on one of `routes` that somebody else opens. It does
+        so no longer when it is added again: libcurl itself would not look before that connection is
+        idle, however long its first reply takes."""
+        waits = self._may_share and not self._opened and not self.left
+        if waits and self.request.route in routes:
+            self.curl.setopt(pycurl.PIPEWAIT, 0)
+            return True
+        return False
 
     def ended(self, code: int, text: str) -> str | None:
         """The answer to the request, as `Request` has it. Raises what went wrong.
@@ -133,18 +152,21 @@ class Transfer(Exchange):
 
     def rest(self) -> None:
         """Let go of the call: an idle handle must not keep a large body alive."""
-        self._forget()
+        self._drop_body()
         self._upload.close()
-        self._upload = Upload()
+        self._upload = NOTHING
         if self._shape is None:
             self.curl.reset()
-        self.call = _NOTHING
+        self.call = NO_CALL
         self.dialogue.close()
 
-    def _forget(self) -> None:
+    def _drop_body(self) -> None:
         if self.body is not None:
             self.body.close()
             self.body = None
+
+    def _forget(self) -> None:
+        self._drop_body()
         self._lines.clear()
         self._problem = None
         self._opened = self.left = self.reused = self.received = False
@@ -169,8 +191,6 @@ class Transfer(Exchange):
         setopt(pycurl.SOCKOPTFUNCTION, self._opening)
         if self.repeatable:
             setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
-            # Rather one TLS handshake, and a wait for what it agrees on, than many at once.
-            setopt(pycurl.PIPEWAIT, 1)
         else:
             # A server that says farewell on HTTP/2 drops what crosses it; libcurl knows that this
             # was not carried out, and has no way to tell.
@@ -206,6 +226,8 @@ class Transfer(Exchange):
         if self.left:
             return pycurl.PREREQFUNC_ABORT
         self.left = self.sent = True
+        if self._opened and self._may_share:
+            self._pioneers.append(self.request.route)
         return pycurl.PREREQFUNC_OK
 
     def _give(self, amount: int) -> bytes | int:
@@ -245,7 +267,7 @@ class Transfer(Exchange):
         if self.redirected(status):
             self._location = headers.get("location", "")
         else:
-            self.reply.status, self.reply.headers = status, dict(headers)
+            self.reply.status, self.reply.headers = status, headers
 
     def _new_body(self) -> Body:
         length = None
@@ -255,7 +277,7 @@ class Transfer(Exchange):
         return Body(self.call, self.reply, length)
 
 
-_NOTHING = Call("", "GET", "")
+NO_CALL = Call("", "GET", "")
 
 
 def _parsed(head: bytes) -> tuple[int, dict[str, str]] | None:

@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 from tracker.errors import TrackerError
 from tracker.model import Fault
 from tracker.transports.address import Directory, R
-from tracker.transports.base import Call, Reply
+from tracker.transports.base import Call, Credential, Reply
 from tracker.transports.faults import Problem, as_fault, invalid
 from tracker.transports.headers import TOKEN
 from tracker.transports.pool import monotonic
@@ -45,8 +45,12 @@ class Exchange:
 
     __slots__ = ("deadline", "fresh", "received", "repeatable", "reply", "reused", "sent")
 
-    def __init__(self, method: str = "") -> None:
-        self.deadline = 0.0
+    def __init__(self) -> None:
+        self.start("", 0.0)
+
+    def start(self, method: str, timeout: float) -> None:
+        """Begin, to be over in `timeout` seconds."""
+        self.deadline = monotonic() + timeout
         self.repeatable = method in _REPEATABLE
         self.fresh = False
         self.reused = False
@@ -84,7 +88,7 @@ class Exchange:
         return monotonic() - (self.deadline - call.timeout)
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Request(Generic[R]):
     """Ask for `target` on `route`, with the headers `login`.
 
@@ -104,23 +108,27 @@ Dialogue: TypeAlias = Generator[Request[R] | Errand, Any, Reply]
 
 
 def converse(call: Call, exchange: Exchange, routes: Directory[R]) -> Dialogue[R]:
-    """The dialogue of `call`. Raises `Problem`, and what it is thrown."""
-    exchange.deadline = monotonic() + call.timeout
-    if not TOKEN.fullmatch(call.method):
-        raise invalid("the method is not a word")
+    """The dialogue of `call`, whose exchange has started. It raises `Problem`, and what it is
+    thrown."""
     if call.credential is None:
-        return (yield from _follow(call, {}, exchange, routes))
-    signature = call.credential.at_hand()
+        return _follow(call, {}, exchange, routes)
+    return _sign_in(call, call.credential, exchange, routes)
+
+
+def _sign_in(
+    call: Call, credential: Credential, exchange: Exchange, routes: Directory[R]
+) -> Dialogue[R]:
+    signature = credential.at_hand()
     if signature is None:
         try:
-            signature = yield call.credential.headers
+            signature = yield credential.headers
         except TrackerError as error:
             raise Problem(Fault.SIGNED_OUT, str(error)) from error
         exchange.deadline = monotonic() + call.timeout
     assert signature is not None
     reply = yield from _follow(call, signature, exchange, routes)
     if reply.status == 401:
-        renewed = yield from _renew(call, signature, exchange)
+        renewed = yield from _renew(credential, signature, exchange)
         if renewed is not None:
             # The service has refused the first attempt: it is in nobody's doubt.
             exchange.sent = False
@@ -130,11 +138,9 @@ def converse(call: Call, exchange: Exchange, routes: Directory[R]) -> Dialogue[R
 
 
 def _renew(
-    call: Call, used: Mapping[str, str], exchange: Exchange
+    credential: Credential, used: Mapping[str, str], exchange: Exchange
 ) -> Generator[Errand, Any, Mapping[str, str] | None]:
     """Other headers after a 401, or None; the provider's time is not the call's."""
-    credential = call.credential
-    assert credential is not None
     started = monotonic()
     try:
         renewed: Mapping[str, str] | None = (
@@ -150,6 +156,8 @@ def _renew(
 def _follow(
     call: Call, signature: Mapping[str, str], exchange: Exchange, routes: Directory[R]
 ) -> Dialogue[R]:
+    if not exchange.repeatable and not TOKEN.fullmatch(call.method):
+        raise invalid("the method is not a word")
     url = call.url
     route, target = routes.find(call.service, url, call.verify)
     login = {"Authorization": route.authorization} if route.authorization else {}

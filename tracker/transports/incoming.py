@@ -149,6 +149,8 @@ class Body:
     Raises `Problem`: OVERSIZED, UNREADABLE, or INVALID when the sink cannot be written.
     """
 
+    __slots__ = ("_decoder", "_limit", "_pieces", "_reply", "_sink", "_total", "_write")
+
     def __init__(self, call: Call, reply: Reply, length: int | None) -> None:
         success = 200 <= reply.status < 300
         self._limit = call.max_bytes

@@ -40,6 +40,10 @@ class Upload:
             self.content.close()
 
 
+NOTHING = Upload()
+"""What a request without a body brings."""
+
+
 class Stream:
     """`head`, then exactly `size` bytes of `file`, then `tail`, for whoever calls `read`.
 
@@ -83,7 +87,7 @@ def open_upload(call: Call) -> Upload:
     if call.form is not None:
         content = urlencode(call.form).encode("ascii")
         return Upload(content, defaults={"Content-Type": "application/x-www-form-urlencoded"})
-    return Upload(call.body)
+    return Upload(call.body) if call.body is not None else NOTHING
 
 
 def _file(call: Call, path: Path) -> Upload:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from tracker.model import Fault
 from tracker.transports.base import Call, Reply
 
+monotonic = partial(time.clock_gettime, time.CLOCK_MONOTONIC)
+"""Seconds of a clock that never jumps.
 
-def monotonic() -> float:
-    """Seconds of a clock that never jumps.
-
-    Not `tracker.clock`: what waits for the network must go on waiting in a test that freezes
-    time, and freezegun replaces `time.monotonic` too.
-    """
-    return time.clock_gettime(time.CLOCK_MONOTONIC)
+Not `tracker.clock`: what waits for the network must go on waiting in a test that freezes time, and
+freezegun replaces `time.monotonic` too.
+"""
 
 
 class ThreadPool:
@@ -50,14 +49,15 @@ class ThreadPool:
         """Threads started so far."""
         return self._started
 
-    def send(self, call: Call) -> None:
-        """Hand `call` to a thread. Raises RuntimeError after `close`."""
+    def send(self, *calls: Call) -> None:
+        """Hand `calls` to threads. Raises RuntimeError after `close`."""
         if self._closed:
             raise RuntimeError("the transport is closed")
-        self._in_flight += 1
-        self._inbox.put(call)
-        if self._started < self._limit and self._busy() > self._started:
-            self._start()
+        for call in calls:
+            self._in_flight += 1
+            self._inbox.put(call)
+            if self._started < self._limit and self._busy() > self._started:
+                self._start()
 
     def receive(self, timeout: float) -> list[tuple[Call, Reply]]:
         """All replies there are, waiting up to `timeout` seconds for the first."""
