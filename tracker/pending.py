@@ -22,6 +22,9 @@ T = TypeVar("T")
 
 SETTLE_SECONDS = 0.05
 ACT_SECONDS = 0.005
+ENOUGH_COUNT = 100
+"""So many need no more company."""
+
 SETTLE_COUNT = 500
 """No more are written at once: nobody shall wait long for the lock."""
 
@@ -97,7 +100,7 @@ class Pending(Generic[T]):
         """Until when, by the monotonic clock, they may wait for company."""
         if not self._outcomes:
             return float("inf")
-        if self._hurry or self.full:
+        if self._hurry or len(self._outcomes) >= ENOUGH_COUNT:
             return self._oldest
         return self._oldest + (ACT_SECONDS if self._acts else SETTLE_SECONDS)
 

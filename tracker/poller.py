@@ -203,7 +203,7 @@ class Poller:
         def claim() -> list[Share]:
             return [self._claiming.claim(*one) for one in wanting]
 
-        if self._traffic.in_flight:
+        if self._traffic.busy:
             self._pending.begin(claim, self._traffic.wake)
         else:
             self._take(self._pending.settle(claim))
