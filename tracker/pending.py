@@ -23,7 +23,7 @@ T = TypeVar("T")
 SETTLE_SECONDS = 0.05
 ACT_SECONDS = 0.005
 ENOUGH_COUNT = 100
-"""So many need no more company."""
+"""So many need no more company, where nothing is claimed with which they could be written."""
 
 SETTLE_COUNT = 500
 """No more are written at once: nobody shall wait long for the lock."""
@@ -81,8 +81,14 @@ class Pending(Generic[T]):
 
     @property
     def full(self) -> bool:
-        """Whether there is enough for a settlement: more shall not be claimed before it."""
-        return len(self._outcomes) >= SETTLE_COUNT
+        """Whether the next settlement leaves enough for another one: more shall not be claimed
+        before."""
+        return len(self._outcomes) >= 2 * SETTLE_COUNT
+
+    @property
+    def enough(self) -> bool:
+        """Whether a settlement of its own is worth while."""
+        return len(self._outcomes) >= ENOUGH_COUNT
 
     def add(self, outcomes: Sequence[Outcome], *, hurry: bool = False) -> None:
         """These are owed to the ledger from now on; with `hurry` at once: they tell what cannot be
@@ -100,7 +106,7 @@ class Pending(Generic[T]):
         """Until when, by the monotonic clock, they may wait for company."""
         if not self._outcomes:
             return float("inf")
-        if self._hurry or len(self._outcomes) >= ENOUGH_COUNT:
+        if self._hurry or len(self._outcomes) >= SETTLE_COUNT:
             return self._oldest
         return self._oldest + (ACT_SECONDS if self._acts else SETTLE_SECONDS)
 

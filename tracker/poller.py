@@ -191,7 +191,9 @@ class Poller:
                 return
             self._finish_turn()
         settling = self._pending and (
-            not self._traffic.busy or clock.monotonic() >= self._pending.due_at
+            not self._traffic.busy
+            or clock.monotonic() >= self._pending.due_at
+            or (self._pending.enough and not self._traffic.more_is_due)
         )
         held_back = self._stopping or self.summary.paused or self._pending.full
         wanting = [] if held_back else self._traffic.wanting(self._only)

@@ -75,9 +75,14 @@ def least_distance(policy: PollPolicy) -> float:
     row make at least 12/7 of it: never more than `max_per_minute` polls in any minute, with nothing
     to remember. 7 s by default; the defaults of 20 s and 5 s stand at or above both floors.
     """
-    limit = int(policy.max_per_minute)
+    return _least_distance(policy.max_per_minute)
+
+
+@lru_cache(maxsize=256)
+def _least_distance(max_per_minute: float) -> float:
+    limit = int(max_per_minute)
     if limit < 1:
-        return 60.0 / policy.max_per_minute * 7 / 5
+        return 60.0 / max_per_minute * 7 / 5
     # `limit` gaps have to last a minute: pairs of them, and where they are odd a short one besides.
     return 60.0 / (limit // 2 * 12 / 7 + limit % 2 * 5 / 7)
 

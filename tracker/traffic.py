@@ -73,6 +73,15 @@ class Traffic:
         """Whether anything waits to be sent or to come back."""
         return any(road.load for road in self._roads.values())
 
+    @property
+    def more_is_due(self) -> bool:
+        """Whether the next claim is known to bring something."""
+        now = clock.monotonic()
+        return any(
+            road.due_at is not None and road.due_at <= now and not road.stale
+            for road in self._roads.values()
+        )
+
     # What to claim.
 
     def wanting(self, only: Sequence[str] | None) -> list[tuple[Lane, int]]:
