@@ -27,6 +27,7 @@ _TIMES = (
     "now",
     "overdue",
     "paused_until",
+    "reached",
     "soon",
     "started_at",
     "stuck",

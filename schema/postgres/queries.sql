@@ -17,6 +17,7 @@ project, document_id, initiated_at, payload, vars, remote_version, expires_at
 WITH due AS MATERIALIZED (
     SELECT ctid AS place FROM processing_jobs
     WHERE status = 'processing' AND service = :service AND next_poll_at <= :cutoff
+        AND next_poll_at >= coalesce(:reached, '-infinity')
         AND (lease_until IS NULL OR lease_until <= :now)
     ORDER BY next_poll_at, initiated_at
     LIMIT :limit

@@ -86,9 +86,10 @@ INSERT INTO job_objects (local_id, object_id, role) VALUES (:local_id, :object_i
 ON CONFLICT DO NOTHING;
 
 -- name: due_jobs
-SELECT json_group_array(id) FROM (
-    SELECT id FROM processing_jobs
+SELECT json_group_array(id), max(next_poll_at) FROM (
+    SELECT id, next_poll_at FROM processing_jobs
     WHERE status = 'processing' AND service = :service AND next_poll_at <= :cutoff
+        AND next_poll_at >= coalesce(:reached, '')
         AND (lease_until IS NULL OR lease_until <= :now)
     ORDER BY next_poll_at, initiated_at
     LIMIT :limit

@@ -25,6 +25,10 @@ AUTOCHECKPOINT_PAGES = 10_000
 """A commit that meets so many WAL pages (40 MB) folds them into the database file. With SQLite's
 own 1,000, one commit in ten waited 10 ms for that; pollers fold once a second, between claims."""
 
+CACHE_KB = 4000
+"""Memory for pages. With SQLite's own 2,000 the rows of a claim and of a settlement did not fit:
+20,000 due jobs cost 10 writes a poll and 4 reads instead of 7.5 and 1.5."""
+
 _HINTS = {
     sqlite3.SQLITE_BUSY: ("is locked by another process", "try again, or find who holds it"),
     sqlite3.SQLITE_LOCKED: ("is locked by another process", "try again, or find who holds it"),
@@ -214,6 +218,7 @@ def _connect(path: Path, busy_seconds: float, read_only: bool) -> sqlite3.Connec
         )
         try:
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {AUTOCHECKPOINT_PAGES}")
             connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
         except BaseException:

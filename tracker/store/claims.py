@@ -32,24 +32,35 @@ class Unreadable:
 
 @dataclass(slots=True)
 class Claimed:
-    """What one claim brought. It may still have to be ``read`` from its rows, which is nothing to
-    hold the write lock for; ``count`` is how many there are."""
+    """What claims brought. It may still have to be ``read`` from its rows, which is nothing to
+    hold the write lock for; ``count`` is how many there are, ``reached`` when the last of the jobs
+    was due (None without any)."""
 
     jobs: list[Job] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
     count: int = 0
     late: list[Callable[[], Claimed]] = field(default_factory=list)
+    reached: str | None = None
 
     def read(self) -> Claimed:
         """The same, with all jobs and operations."""
-        for read in self.late:
-            found = read()
-            self.jobs += found.jobs
-            self.operations += found.operations
-            self.unreadable += found.unreadable
-        self.late.clear()
+        late, self.late = self.late, []
+        for read in late:
+            self._take(read())
         return self
+
+    def add(self, other: Claimed) -> None:
+        """Take in what another claim brought."""
+        self._take(other)
+        self.count += other.count
+        self.late += other.late
+        self.reached = other.reached or self.reached
+
+    def _take(self, found: Claimed) -> None:
+        self.jobs += found.jobs
+        self.operations += found.operations
+        self.unreadable += found.unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +88,11 @@ class Claims(Ledger):
         *,
         cutoff: float,
         only: Sequence[str] | None = None,
+        reached: str | None = None,
     ) -> Claimed:
         """Lease up to `limit` running jobs of `service` that were due at `cutoff` (seconds since
-        1970), oldest due first; with `only`, none but those local ids."""
+        1970), oldest due first; with `only`, none but those local ids; else none that were due
+        before another claim `reached`."""
         now = self.now()
         parameters = {
             "service": service,
@@ -89,19 +102,20 @@ class Claims(Ledger):
             "poller": poller,
             "limit": limit,
             "only": to_json(list(only)) if only is not None else None,
+            "reached": reached,
         }
         with self.database.transaction(ROWS):
             if only is not None or not self.database.pauses_at_rows:
                 name = "claim_jobs" if only is None else "claim_these_jobs"
                 return _jobs(self.database.write(self.sql[name], parameters))
-            [(ids,)] = self.database.read(self.sql["due_jobs"], parameters)
+            [(ids, last)] = self.database.read(self.sql["due_jobs"], parameters)
             claim = {**parameters, "ids": ids}
             self.database.write(self.sql["claim_jobs"], claim)
 
         def read() -> Claimed:
             return _jobs(self.database.read(self.sql["claimed_jobs"], claim))
 
-        found = Claimed(count=len(json.loads(ids)), late=[read])
+        found = Claimed(count=len(json.loads(ids)), late=[read], reached=last)
         return found if self.database.in_transaction else found.read()
 
     def claim_due_operations(
@@ -307,6 +321,7 @@ def _jobs(rows: list[tuple[Any, ...]]) -> Claimed:
         else:
             claimed.jobs.append(job)
     claimed.jobs.sort(key=lambda job: (job.due, job.initiated_at))
+    claimed.reached = claimed.jobs[-1].due if claimed.jobs else None
     return claimed
 
 
