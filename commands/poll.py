@@ -10,6 +10,7 @@ from tracker.commands.common import (
     COUNT,
     DURATION,
     Settings,
+    collect_seldom,
     common,
     json_option,
     print_json,
@@ -57,6 +58,7 @@ def command(
         if not quiet:
             click.echo("nothing due")
         return 0
+    collect_seldom()
     with settings.open() as tracker, stoppable() as (stop, on_poller):
         from tracker.commands.progress import progress
 

@@ -6,7 +6,14 @@ from dataclasses import asdict
 
 import click
 
-from tracker.commands.common import Settings, common, json_option, print_json, stoppable
+from tracker.commands.common import (
+    Settings,
+    collect_seldom,
+    common,
+    json_option,
+    print_json,
+    stoppable,
+)
 
 
 @click.command()
@@ -26,6 +33,7 @@ def command(settings: Settings, services: tuple[str, ...], quiet: bool, as_json:
     tracker -v run --service docs
     """
     settings.quiet = quiet
+    collect_seldom()
     with settings.open() as tracker, stoppable() as (stop, on_poller):
         summary = tracker.run(services=services, on_poller=on_poller)
         if as_json:

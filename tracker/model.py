@@ -41,7 +41,7 @@ class State(StrEnum):
     UNKNOWN_JOB = "unknown_job"  # the service does not know the job
 
 
-ENDINGS = frozenset({State.COMPLETED, State.FAILED, State.TIMEOUT, State.CANCELLED})
+ENDINGS = (State.COMPLETED, State.FAILED, State.TIMEOUT, State.CANCELLED)
 """States in which nothing more happens to a job over there."""
 
 

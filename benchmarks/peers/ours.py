@@ -9,6 +9,7 @@ from common import fill, folder, make_due, project
 
 from peers import Contestant, Task, now
 from tracker import Tracker
+from tracker.commands.common import collect_seldom
 
 NEEDS = {
     "tracker, requests, SQLite": "tracker",
@@ -31,6 +32,7 @@ class OnFile(Contestant):
         configuration = project(task.place, task.url, task.concurrency, self.transport)
         self.tracker = Tracker(configuration, database=self._ledger())
         self._warm(configuration)
+        collect_seldom()  # as `tracker poll` and `tracker run` do
 
     def _ledger(self) -> str | Path:
         return self.task.place / "tracker.db"

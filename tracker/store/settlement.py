@@ -274,16 +274,15 @@ def _running(running: Running, at: str, now: float) -> dict[str, Any]:
 
 
 def _changed(running: Running, at: str, now: float) -> dict[str, Any]:
-    return {
-        **_running(running, at, now),
-        "progress": running.progress,
-        "progress_event": running.progress_event,
-        "remote_state": _text(running.remote_state),
-        "remote_version": _text(running.remote_version),
-        "estimated_seconds": running.estimated_seconds,
-        "expires_at": running.expires_at,
-        "vars": to_json(running.vars) if running.vars is not None else None,
-    }
+    row = _running(running, at, now)
+    row["progress"] = running.progress
+    row["progress_event"] = running.progress_event
+    row["remote_state"] = _text(running.remote_state)
+    row["remote_version"] = _text(running.remote_version)
+    row["estimated_seconds"] = running.estimated_seconds
+    row["expires_at"] = running.expires_at
+    row["vars"] = to_json(running.vars) if running.vars is not None else None
+    return row
 
 
 def _transition(change: Transition, now: float) -> dict[str, Any]:

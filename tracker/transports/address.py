@@ -25,6 +25,8 @@ _ORIGIN = re.compile(
 )
 _LETTERS = "!$&'()*+,;=:@/?"
 _PLAIN = re.compile(rf"[A-Za-z0-9._~{_LETTERS}-]*")
+# One poll's URL is like that of the poll before it: nothing in it has to be encoded.
+_ORDINARY = re.compile(rf"(https?://[a-z0-9.:-]+)(/[A-Za-z0-9._~{_LETTERS}-]*)")
 _PERCENT = re.compile("%[0-9A-Fa-f]{2}")
 
 
@@ -78,16 +80,17 @@ class Directory(Generic[R]):
 
         Raises `Problem`: INVALID when `url` cannot be called, UNREACHABLE for a missing CA file.
         """
-        match = _URL.fullmatch(url)
-        if match is None:
-            raise invalid("the URL is not one that can be called")
-        key = (service, match[1], verify)
+        match = _ORDINARY.fullmatch(url)
+        if match is not None:
+            origin, target = match.groups()
+        else:
+            origin, target = taken_apart(url)
+        key = (service, origin, verify)
         route = self._routes.get(key)
         if route is None:
             with self._lock:
                 route = self._routes.get(key) or self._add(key)
-        target = match[2] if match[2].startswith("/") else "/" + match[2]
-        return route, route.prefix + encoded(target)
+        return route, route.prefix + target
 
     def opened(self, service: str, address: Address, verify: bool | str) -> R:
         """A new route. Raises `Problem`."""
@@ -100,6 +103,15 @@ class Directory(Generic[R]):
             self._routes.clear()
         self._routes[key] = route
         return route
+
+
+def taken_apart(url: str) -> tuple[str, str]:
+    """The origin of `url`, and the target to ask for there. Raises `Problem` (INVALID)."""
+    match = _URL.fullmatch(url)
+    if match is None:
+        raise invalid("the URL is not one that can be called")
+    origin, target = match.groups()
+    return origin, encoded(target if target.startswith("/") else "/" + target)
 
 
 def parse(origin: str) -> Address:
