@@ -96,7 +96,9 @@ SELECT json_group_array(id), max(next_poll_at) FROM (
 );
 
 -- name: claim_jobs
-UPDATE processing_jobs
+-- An error undoes the whole transaction, so that SQLite copies no page before it changes it, as it
+-- does for a statement that may fail half-way.
+UPDATE OR ROLLBACK processing_jobs
 SET lease_until = :lease_until, claimed_by = :poller, lease = lease + 1
 WHERE id IN (SELECT value FROM json_each(:ids));
 

@@ -41,7 +41,7 @@ PLACE = "objects_place (scheme=? AND bucket=? AND key=?)"
 CONTENTS = "sqlite_autoindex_contents_1 (local_id=?)"
 
 PLANS: dict[str, tuple[str, ...]] = {
-    "due_jobs": ("processing_jobs_due (service=? AND next_poll_at<?)",),
+    "due_jobs": ("processing_jobs_due (service=? AND next_poll_at>? AND next_poll_at<?)",),
     "claim_jobs": ("processing_jobs USING INTEGER PRIMARY KEY (rowid=?)",),
     "claimed_jobs": ("processing_jobs USING INTEGER PRIMARY KEY (rowid=?)",),
     "settle_changed": ("SEARCH j USING INTEGER PRIMARY KEY (rowid=?)",),

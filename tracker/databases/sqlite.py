@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tracker import clock
-from tracker.databases.base import LEDGER, Parameters, T, as_rows
+from tracker.databases.base import LEDGER, ROWS, Parameters, T, as_rows
 from tracker.errors import DatabaseBusy, DatabaseError, UsageError
 
 BUSY_SECONDS = 10.0
@@ -109,14 +109,21 @@ class Database:
     @contextmanager
     def transaction(self, keeps: str = LEDGER) -> Iterator[Database]:
         """A write transaction: all of it is committed, or none. One inside another joins it.
-        Whatever it `keeps` to itself, SQLite lets nobody else write meanwhile."""
+        Whatever it `keeps` to itself, SQLite lets nobody else write meanwhile.
+
+        One that keeps ROWS changes few of them: the pages that SQLite copies before a statement
+        that may fail half-way stay in memory, where a temporary file is half of all writes.
+        """
         with self._lock:
             if self._connection.in_transaction:
                 yield self
                 return
+            few = keeps == ROWS
             # IMMEDIATE: a deferred transaction that reads and then writes beside another writer
             # fails at once with SQLITE_BUSY_SNAPSHOT, whatever the busy timeout.
             with self._told():
+                if few:
+                    self._connection.execute("PRAGMA temp_store = MEMORY")
                 self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self
@@ -127,6 +134,9 @@ class Database:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+            finally:
+                if few:
+                    self._connection.execute("PRAGMA temp_store = DEFAULT")
 
     def write(self, sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         """Run one writing statement in the current transaction; its RETURNING rows."""
