@@ -161,7 +161,7 @@ class Traffic:
         if now < self._heed_at or not self.busy:
             return []
         self._heed_at = now + HEED_SECONDS
-        before, self._seen_change = self._seen_change, self._store.change_count()
+        before, self._seen_change = self._seen_change, self._store.foreign_change_count()
         if before == self._seen_change:
             return []
         self._read_budgets()

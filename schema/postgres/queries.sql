@@ -2,10 +2,10 @@
 
 -- name: job_columns
 id, local_id, service, account, server_id, status, lease, next_poll_at, retry_count, progress,
-remote_state, extract(epoch FROM :now - coalesce(accepted_at, initiated_at))::float8,
-extract(epoch FROM :now - unknown_since)::float8, estimated_completion_seconds,
-extract(epoch FROM :now - progress_event_at)::float8, job_type, user_id, session_id,
-project, document_id, initiated_at, payload, vars, remote_version, expires_at
+remote_state, date_part('epoch', :now - coalesce(accepted_at, initiated_at)),
+date_part('epoch', :now - unknown_since), estimated_completion_seconds,
+date_part('epoch', :now - progress_event_at), job_type, user_id, session_id,
+project, document_id, initiated_at, payload::text, vars::text, remote_version, expires_at
 
 -- name: due_jobs
 

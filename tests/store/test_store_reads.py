@@ -307,6 +307,19 @@ def test_changes_are_noticed(connect):
     assert other.change_count() != between
 
 
+def test_changes_of_others_are_noticed(connect):
+    """A poller looks again at who is paused where somebody else wrote something, not after each
+    settlement of its own."""
+    store, other = connect(), connect()
+    before = other.foreign_change_count()
+    local_id = running(other)
+    change = lifecycle.by_hand(other.job_in_hand(local_id), Status.FAILED, Rules())
+    other.act(local_id, change)
+    assert other.foreign_change_count() == before
+    running(store)
+    assert other.foreign_change_count() != before
+
+
 def test_the_switch(connect):
     """P5: one switch, kept in the ledger, turns everything off and on; both are on record."""
     store, other = connect(), connect()

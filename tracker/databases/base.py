@@ -102,6 +102,9 @@ class Database(Protocol):
     def change_count(self) -> int:
         """A number that differs after something was committed, by whomever."""
 
+    def foreign_change_count(self) -> int:
+        """A number that differs after something was committed, but not by way of this object."""
+
     def fold(self) -> None:
         """Tidy up after many commits, where nobody waits for it."""
 

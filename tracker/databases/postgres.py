@@ -80,6 +80,8 @@ class Database:
         self._transaction = Transaction()
         self._clock = now
         self._clock_read = (0.0, float("-inf"))
+        self._counting = threading.Lock()
+        self._moved = 0
 
     @property
     def name(self) -> str:
@@ -169,6 +171,9 @@ class Database:
             # In one message: behind the commit, so that who wakes finds what was written.
             moved = "; SELECT nextval('changes')" if current.wrote else ""
             connection.execute(f"COMMIT{moved}".encode())
+            if moved:
+                with self._counting:
+                    self._moved += 1
         except psycopg.OperationalError:
             # Whether it was committed, the server knows, or the one that takes its place.
             if number is None or not self._is_committed(number):
@@ -274,8 +279,22 @@ class Database:
 
     def change_count(self) -> int:
         """A number that differs after something was committed, by whomever."""
-        # No LISTEN: a pooler would not pass on what it brings.
-        return int(self.read("SELECT last_value + is_called::int FROM changes")[0][0])
+        # No LISTEN: a pooler would not pass on what it brings. In one message: it is asked for all
+        # the time, and nobody polls meanwhile.
+        asks = "SELECT last_value + is_called::int FROM changes"
+        if self._transaction.connection is not None:
+            return int(self.read(asks)[0][0])
+        with self._connections.take() as connection:
+            message = f"{BEGIN}; SET TRANSACTION READ ONLY; {asks}; COMMIT"
+            cursor = connection.execute(message.encode())
+            while cursor.description is None:
+                cursor.nextset()
+            return int(cursor.fetchall()[0][0])
+
+    def foreign_change_count(self) -> int:
+        """The same of what others committed."""
+        own = self._moved
+        return self.change_count() - own
 
     def fold(self) -> None:
         """Nothing: the server tidies up by itself."""

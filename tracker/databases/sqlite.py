@@ -178,8 +178,11 @@ class Database:
 
     def change_count(self) -> int:
         """A number that differs after something was committed, by whomever."""
-        # data_version moves only with the commits of others.
-        return int(self.read("PRAGMA data_version")[0][0]) + self._commits
+        return self.foreign_change_count() + self._commits
+
+    def foreign_change_count(self) -> int:
+        """The same of what others committed."""
+        return int(self.read("PRAGMA data_version")[0][0])
 
     def fold(self) -> None:
         """Move what the WAL holds into the database file, as far as no reader or writer is in the

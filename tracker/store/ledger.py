@@ -42,6 +42,10 @@ class Ledger:
         """A number that differs after something was committed, by whomever."""
         return self.database.change_count()
 
+    def foreign_change_count(self) -> int:
+        """The same, but for what this process committed."""
+        return self.database.foreign_change_count()
+
     def fold(self) -> None:
         """Tidy up after many commits, where nobody waits for it."""
         self.database.fold()
