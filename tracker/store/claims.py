@@ -334,7 +334,7 @@ def job_from(row: tuple[Any, ...]) -> tuple[Job, str]:
         payload, kept = from_json(row[21]), from_json(row[22])
     except ValueError as error:
         why = f"payload or vars of the row cannot be read: {error}"
-    job = Job(*row[:21], payload, kept)
+    job = Job(*row[:21], payload=payload, vars=kept)
     job.remote_version, job.expires_at = row[23], row[24]
     return job, why
 
