@@ -9,7 +9,7 @@ from typing import Any
 
 from tracker import clock
 from tracker.databases.base import ROWS
-from tracker.model import OUTLIVING, Event, Job, Json, Operation
+from tracker.model import OUTLIVING, Event, Job, Operation
 from tracker.objects import StoredObject
 from tracker.outcomes import Claim
 from tracker.store.ledger import Ledger, from_json, object_from, to_json
@@ -327,15 +327,13 @@ def _jobs(rows: list[tuple[Any, ...]]) -> Claimed:
 
 def job_from(row: tuple[Any, ...]) -> tuple[Job, str]:
     """The job in a row of ``job_columns``, and why its JSON cannot be read ("" when it can)."""
-    payload: dict[str, Json] = {}
-    kept: dict[str, Json] = {}
-    why = ""
-    try:
-        payload, kept = from_json(row[21]), from_json(row[22])
-    except ValueError as error:
-        why = f"payload or vars of the row cannot be read: {error}"
-    job = Job(*row[:21], payload=payload, vars=kept)
+    job, why = Job(*row[:23]), ""
     job.remote_version, job.expires_at = row[23], row[24]
+    try:
+        job.payload, job.vars = from_json(row[21]), from_json(row[22])
+    except ValueError as error:
+        job.payload, job.vars = {}, {}
+        why = f"payload or vars of the row cannot be read: {error}"
     return job, why
 
 
