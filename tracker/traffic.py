@@ -156,15 +156,14 @@ class Traffic:
 
     def heed(self) -> list[Released]:
         """Look, once in a while, whom others have paused meanwhile; what waits for its turn there
-        is given back."""
+        is given back, and so is what a claim brought that was under way when this one paused it."""
         now = clock.monotonic()
         if now < self._heed_at or not self.busy:
             return []
         self._heed_at = now + HEED_SECONDS
         before, self._seen_change = self._seen_change, self._store.foreign_change_count()
-        if before == self._seen_change:
-            return []
-        self._read_budgets()
+        if before != self._seen_change:
+            self._read_budgets()
         return [
             released
             for road in self._roads.values()
