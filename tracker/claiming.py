@@ -20,6 +20,10 @@ LOOK_BACK_SECONDS = 1.0
 """How often claims begin with what has been due for longest, whoever may hold it."""
 
 
+NO_OPERATIONS_SECONDS = 0.05
+"""For so long operations are not looked for again where there were none, unless there is room."""
+
+
 class Share(NamedTuple):
     """What a claim brought for a lane, and whether there may be more of it."""
 
@@ -41,34 +45,64 @@ class Claiming:
         self._only = only
         self._left = limit
         self._reached: dict[str, tuple[str | None, float]] = {}
+        self._no_operations_until: dict[tuple[str, str, str], float] = {}
 
     def claim(self, lane: Lane, calls: int) -> Share:
         """What is due for up to so many calls of a lane."""
-        lease = lease_seconds(lane)
+        claimed, left, more = Claimed(), calls, False
         cutoff = self._store.now() if self.cutoff is None else self.cutoff
-        claimed, more = Claimed(), False
+        # Operations come first. Where there were none a moment ago, and there is enough to poll,
+        # they are not looked for each time.
+        first = clock.monotonic() >= self._no_operations_until.get(lane.place, 0.0)
+        if first:
+            left, more = self._operations(lane, left, cutoff, claimed)
+        if left > 0 and lane.polls is not None:
+            left, full = self._polls(lane, lane.polls.most, left, cutoff, claimed)
+            more = more or full
+        if left > 0 and not first:
+            left, full = self._operations(lane, left, cutoff, claimed)
+            more = more or full
+        return Share(lane, claimed, more)
+
+    def _operations(
+        self, lane: Lane, calls: int, cutoff: float, claimed: Claimed
+    ) -> tuple[int, bool]:
+        """Claim operations; how many calls are left, and whether there may be more."""
+        left, more = calls, False
         for most, kinds in lane.bundles:
-            limit = min(calls * most, max(calls, CLAIM_ITEMS))
+            limit = min(left * most, max(left, CLAIM_ITEMS))
             found = self._store.claim_due_operations(
-                lane.name, limit, self._poller, lease, cutoff=cutoff, kinds=kinds, only=self._only
+                lane.name,
+                limit,
+                self._poller,
+                lease_seconds(lane),
+                cutoff=cutoff,
+                kinds=kinds,
+                only=self._only,
             )
             claimed.add(found)
             more = more or found.count == limit
-            calls -= -(-found.count // most)
-            if calls <= 0:
-                return Share(lane, claimed, True)
-        if lane.polls is None:
-            return Share(lane, claimed, more)
-        room = min(calls * lane.polls.most, max(calls, CLAIM_ITEMS))
+            left -= -(-found.count // most)
+            if left <= 0:
+                break
+        pause = 0.0 if left < calls else NO_OPERATIONS_SECONDS
+        self._no_operations_until[lane.place] = clock.monotonic() + pause
+        return left, more or left <= 0
+
+    def _polls(
+        self, lane: Lane, most: int, calls: int, cutoff: float, claimed: Claimed
+    ) -> tuple[int, bool]:
+        """Claim jobs, so many a call; the same."""
+        room = min(calls * most, max(calls, CLAIM_ITEMS))
         if self._left is not None:
             room = min(room, self._left)
-        if room > 0:
-            due = self._jobs(lane, room, cutoff)
-            claimed.add(due)
-            more = more or due.count == room
-            if self._left is not None:
-                self._left -= due.count
-        return Share(lane, claimed, more)
+        if room <= 0:
+            return calls, False
+        found = self._jobs(lane, room, cutoff)
+        claimed.add(found)
+        if self._left is not None:
+            self._left -= found.count
+        return calls - -(-found.count // most), found.count == room
 
     def _jobs(self, lane: Lane, room: int, cutoff: float) -> Claimed:
         """Due jobs, from where the claim before this one ended: all that was due earlier is held

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from ledgers import everything, refuse, relent, running
+from ledgers import everything, refuse, relent, running, submitted
 
-from tracker.claiming import LOOK_BACK_SECONDS, Claiming
+from tracker.claiming import LOOK_BACK_SECONDS, NO_OPERATIONS_SECONDS, Claiming
 from tracker.executors.base import Lane
 from tracker.outcomes import Released
 
@@ -16,7 +16,16 @@ class Polls:
     most = 1
 
 
-LANE = Lane("docs", "", None, 8, 30.0, "requests", Polls(), {})  # type: ignore[arg-type]
+LANE = Lane(
+    "docs",
+    "",
+    None,
+    8,
+    30.0,
+    "requests",
+    Polls(),  # type: ignore[arg-type]
+    {"create": Polls()},  # type: ignore[dict-item]
+)
 
 
 @pytest.fixture
@@ -71,6 +80,29 @@ def test_two_that_claim_in_turns(store, time):
     pollers = [Claiming(store, name, None, None) for name in ("p1", "p2")]
     found = [local_id for _ in range(4) for one in pollers for local_id in taken(one, 3)[0]]
     assert sorted(found) == sorted(wanted)
+
+
+def test_operations_among_many_polls(store, time, claiming):
+    """P3: an operation that comes while there is more to poll than there is room for waits for a
+    twentieth of a second at most; then it goes before the polls."""
+    for number in range(9):
+        running(store, due=-10 + number)
+    assert len(taken(claiming, 2)[0]) == 2
+    submitted(store)
+    assert claiming.claim(LANE, 2).claimed.read().operations == []
+    time.tick(NO_OPERATIONS_SECONDS)
+    claimed = claiming.claim(LANE, 2).claimed.read()
+    assert (len(claimed.operations), len(claimed.jobs)) == (1, 1)
+
+
+def test_operations_where_there_is_room(store, time, claiming):
+    """P3: where a claim has room left it brings all that is due, whatever was looked for before."""
+    running(store, due=-3)
+    assert len(taken(claiming, 1)[0]) == 1
+    running(store, due=-2)
+    submitted(store)
+    claimed = claiming.claim(LANE, 2).claimed.read()
+    assert (len(claimed.operations), len(claimed.jobs)) == (1, 1)
 
 
 def test_a_claim_that_is_refused_changes_nothing(store, time, claiming):
