@@ -104,8 +104,16 @@ def database(url: str, name: str) -> str:
     """The URL of a new database of that server; one of the same name goes first."""
     import psycopg
 
+    drop(url, name)
     with contextlib.closing(psycopg.connect(url, autocommit=True)) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
         connection.execute(f"CREATE DATABASE {name}".encode())
     base, _, query = url.partition("?")
     return f"{base.rpartition('/')[0]}/{name}?{query}"
+
+
+def drop(url: str, name: str) -> None:
+    """Remove a database of that server, if there is one."""
+    import psycopg
+
+    with contextlib.closing(psycopg.connect(url, autocommit=True)) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
