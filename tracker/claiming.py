@@ -120,6 +120,8 @@ class Claiming:
             cutoff=cutoff,
             only=self._only,
         )
+        if self._only is not None:
+            return claim(limit=room)
         found = claim(limit=room, reached=reached)
         if reached is not None and found.count < room:
             found.add(claim(limit=room - found.count))

@@ -41,6 +41,7 @@ class State(StrEnum):
     UNKNOWN_JOB = "unknown_job"  # the service does not know the job
 
 
+# No frozenset: Python would compute a member's hash for each poll.
 ENDINGS = (State.COMPLETED, State.FAILED, State.TIMEOUT, State.CANCELLED)
 """States in which nothing more happens to a job over there."""
 

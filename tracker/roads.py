@@ -58,6 +58,10 @@ class Road:
         """Claimed and not settled."""
         return len(self.ready) + len(self.in_flight)
 
+    def is_due(self, now: float) -> bool:
+        """Whether something is known to be due at this moment."""
+        return not self.stale and self.due_at is not None and self.due_at <= now
+
     @property
     def room(self) -> int:
         """How many calls may be claimed: none before a quarter of what may be held is gone. So a

@@ -77,10 +77,7 @@ class Traffic:
     def more_is_due(self) -> bool:
         """Whether the next claim is known to bring something."""
         now = clock.monotonic()
-        return any(
-            road.due_at is not None and road.due_at <= now and not road.stale
-            for road in self._roads.values()
-        )
+        return any(road.is_due(now) for road in self._roads.values())
 
     # What to claim.
 
@@ -99,7 +96,7 @@ class Traffic:
                 )
                 road.due_at = None if due is None else now + due
                 road.stale = False
-            if road.due_at is not None and road.due_at <= now and self._has_leave(road):
+            if road.is_due(now) and self._has_leave(road):
                 found.append((road.lane, limit))
         return found
 

@@ -24,9 +24,10 @@ _ORIGIN = re.compile(
     re.IGNORECASE,
 )
 _LETTERS = "!$&'()*+,;=:@/?"
-_PLAIN = re.compile(rf"[A-Za-z0-9._~{_LETTERS}-]*")
+_AS_IT_IS = rf"[A-Za-z0-9._~{_LETTERS}-]*"
+_PLAIN = re.compile(_AS_IT_IS)
 # One poll's URL is like that of the poll before it: nothing in it has to be encoded.
-_ORDINARY = re.compile(rf"(https?://[a-z0-9.:-]+)(/[A-Za-z0-9._~{_LETTERS}-]*)")
+_ORDINARY = re.compile(rf"(https?://[a-z0-9.:-]+)(/{_AS_IT_IS})")
 _PERCENT = re.compile("%[0-9A-Fa-f]{2}")
 
 

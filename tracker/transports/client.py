@@ -30,8 +30,7 @@ class Client:
 
     def perform(self, call: Call) -> Reply:
         """Make `call`; every failure is a reply with a fault."""
-        exchange = ThreadExchange()
-        exchange.start(call.method, call.timeout)
+        exchange = ThreadExchange(call.method, call.timeout)
         current.exchange = exchange
         self._active.add(exchange)
         try:

@@ -28,8 +28,8 @@ class ThreadExchange(Exchange):
 
     __slots__ = ("sock",)
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, method: str = "", timeout: float = 0.0) -> None:
+        super().__init__(method, timeout)
         self.sock: socket.socket | None = None
 
     def abort(self) -> None:

@@ -152,7 +152,7 @@ class Transfer(Exchange):
 
     def rest(self) -> None:
         """Let go of the call: an idle handle must not keep a large body alive."""
-        self._drop_body()
+        self._forget()
         self._upload.close()
         self._upload = NOTHING
         if self._shape is None:
@@ -160,13 +160,10 @@ class Transfer(Exchange):
         self.call = NO_CALL
         self.dialogue.close()
 
-    def _drop_body(self) -> None:
+    def _forget(self) -> None:
         if self.body is not None:
             self.body.close()
             self.body = None
-
-    def _forget(self) -> None:
-        self._drop_body()
         self._lines.clear()
         self._problem = None
         self._opened = self.left = self.reused = self.received = False

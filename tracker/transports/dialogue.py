@@ -45,8 +45,8 @@ class Exchange:
 
     __slots__ = ("deadline", "fresh", "received", "repeatable", "reply", "reused", "sent")
 
-    def __init__(self) -> None:
-        self.start("", 0.0)
+    def __init__(self, method: str = "", timeout: float = 0.0) -> None:
+        self.start(method, timeout)
 
     def start(self, method: str, timeout: float) -> None:
         """Begin, to be over in `timeout` seconds."""
